@@ -1,0 +1,3 @@
+//! The composition root: owns the node, executes its outputs, ticks, starts and drains tasks.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]

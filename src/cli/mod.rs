@@ -1,0 +1,3 @@
+//! The command line: `agent up | status | kubeconfig`.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -1,0 +1,1 @@
+//! What should exist: one file a controller.

@@ -1,0 +1,87 @@
+//! The one door to the node's loop: a bounded mailbox in, a watchable Snapshot and Routes out.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::node::{DeleteOptions, Request};
+use crate::object::Key;
+use crate::routing::Routes;
+use crate::store::{Change, Committed, Rejected, Snapshot};
+
+/// How many requests may wait for the loop before callers wait to hand theirs in.
+pub const MAILBOX: usize = 256;
+
+/// What answers a request.
+pub type Answer = Result<Committed, Rejected>;
+
+/// A request and where its answer goes.
+pub type Letter = (Request, oneshot::Sender<Answer>);
+
+/// A door to the node's loop. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Letter>,
+    snapshot: watch::Receiver<Snapshot>,
+    routes: watch::Receiver<Arc<Routes>>,
+}
+
+/// The loop's side of the door.
+#[derive(Debug)]
+pub struct Door {
+    /// Requests come out here.
+    pub requests: mpsc::Receiver<Letter>,
+    /// Snapshots go in here.
+    pub snapshot: watch::Sender<Snapshot>,
+    /// Routes go in here.
+    pub routes: watch::Sender<Arc<Routes>>,
+}
+
+/// Makes a door that shows `snapshot` first.
+pub fn door(snapshot: Snapshot) -> (Handle, Door) {
+    let (requests_in, requests) = mpsc::channel(MAILBOX);
+    let (snapshot_in, snapshot) = watch::channel(snapshot);
+    let (routes_in, routes) = watch::channel(Arc::default());
+    let handle = Handle { requests: requests_in, snapshot, routes };
+    (handle, Door { requests, snapshot: snapshot_in, routes: routes_in })
+}
+
+impl Handle {
+    /// Returns the cluster as it is shown now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Returns a receiver that wakes with every new snapshot.
+    pub fn snapshots(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.clone()
+    }
+
+    /// Returns a receiver that wakes with every new set of routes.
+    pub fn routes(&self) -> watch::Receiver<Arc<Routes>> {
+        self.routes.clone()
+    }
+
+    /// Makes a change and waits until it is durable and shown.
+    ///
+    /// # Errors
+    /// [`Rejected`] says why not; [`Rejected::Stale`] means that reading again and retrying may succeed.
+    pub async fn commit(&self, change: Change, dry_run: bool) -> Answer {
+        self.ask(Request::Commit { change, dry_run }).await
+    }
+
+    /// Deletes an object, or starts to.
+    ///
+    /// # Errors
+    /// [`Rejected`] says why not.
+    pub async fn delete(&self, key: Key, options: DeleteOptions, dry_run: bool) -> Answer {
+        self.ask(Request::Delete { key, options, dry_run }).await
+    }
+
+    async fn ask(&self, request: Request) -> Answer {
+        let stopping = || Rejected::Unavailable { message: "the agent is shutting down".into() };
+        let (answer_in, answer) = oneshot::channel();
+        self.requests.send((request, answer_in)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}

@@ -1,0 +1,3 @@
+//! What this node should run: desired x observed -> actions; probes, restarts, pod status.
+
+pub mod action;

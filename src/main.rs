@@ -1,0 +1,3 @@
+//! The binary `agent`.
+
+fn main() {}

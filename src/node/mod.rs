@@ -1,0 +1,5 @@
+//! All pure rooms as one machine: `handle(now, input) -> outputs`. It dispatches, it does not decide.
+
+pub mod io;
+
+pub use io::{DeleteOptions, Effect, Input, Output, Propagation, Request};

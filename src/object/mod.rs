@@ -1,0 +1,13 @@
+//! Kubernetes objects as data: kinds and keys, the upstream schema, selectors, quantities, patches, defaults,
+//! validation, and the predicates that say whether a pod fits a node.
+//!
+//! Objects are raw JSON here, so that no field is lost; what is known about their shape comes from the upstream
+//! schema, never from a struct written by hand. The room is pure: it may not read a clock or draw a random number.
+
+pub mod key;
+pub mod kinds;
+pub mod note;
+
+pub use key::Key;
+pub use kinds::Kind;
+pub use note::{Note, NoteType};

@@ -1,0 +1,262 @@
+//! What the cluster looks like at one moment: an immutable, cheaply cloned view.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::{OrdMap, Vector};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::ids::{Revision, Uid};
+use crate::object::{Key, Kind};
+
+/// How many events of one kind a watcher may be behind before it is told to list again.
+pub const HISTORY_PER_KIND: usize = 1_024;
+
+/// One object as it is shown: canonical JSON and what is asked of it most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Where it lives.
+    pub key: Key,
+    /// `metadata.uid`.
+    pub uid: Uid,
+    /// `metadata.resourceVersion`.
+    pub revision: Revision,
+    /// The whole object: compact JSON, keys sorted.
+    pub json: Arc<[u8]>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// The uid of the controlling owner reference.
+    pub controller: Option<Uid>,
+    /// `spec.nodeName` of a Pod.
+    pub node: Option<String>,
+    /// `status.phase`.
+    pub phase: Option<String>,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub terminating: bool,
+}
+
+impl Entry {
+    /// Makes the entry of `object`, whose metadata names uid and resourceVersion already.
+    ///
+    /// # Panics
+    /// If the object lacks a readable uid; the store never makes one that does.
+    pub fn of(key: Key, revision: Revision, object: &Value) -> Self {
+        let meta = &object["metadata"];
+        let text = |v: &Value| v.as_str().map(str::to_owned);
+        let uid = meta["uid"].as_str().and_then(|u| u.parse().ok()).expect("the store gives every object a uid");
+        let labels = meta["labels"]
+            .as_object()
+            .map(|m| m.iter().filter_map(|(k, v)| Some((k.clone(), text(v)?))).collect())
+            .unwrap_or_default();
+        Self {
+            uid,
+            revision,
+            json: serde_json::to_vec(object).expect("a JSON value serialises").into(),
+            labels,
+            controller: controller_of(object),
+            node: text(&object["spec"]["nodeName"]),
+            phase: text(&object["status"]["phase"]),
+            terminating: meta["deletionTimestamp"].is_string(),
+            key,
+        }
+    }
+
+    /// Parses the object.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("an entry holds valid JSON")
+    }
+
+    /// Parses the object as a k8s-openapi type. `None` if its shape does not fit, which validation prevents.
+    pub fn typed<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.json).ok()
+    }
+}
+
+fn controller_of(object: &Value) -> Option<Uid> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    owners.iter().find(|o| o["controller"] == true)?["uid"].as_str()?.parse().ok()
+}
+
+/// One step of an object's visible life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchEvent {
+    /// The revision at which it was shown.
+    pub revision: Revision,
+    /// The object before; `None` if it was created.
+    pub old: Option<Arc<Entry>>,
+    /// The object after; `None` if it is gone.
+    pub new: Option<Arc<Entry>>,
+}
+
+impl WatchEvent {
+    /// Returns the key of the object it is about.
+    pub fn key(&self) -> &Key {
+        let entry = self.new.as_ref().or(self.old.as_ref());
+        &entry.expect("an event has a side").key
+    }
+}
+
+/// Recent events of one kind.
+#[derive(Clone, Debug, Default)]
+struct History {
+    /// Events at or below this revision are forgotten.
+    floor: Revision,
+    events: Vector<Arc<WatchEvent>>,
+}
+
+/// The cluster at one revision. Clones share almost everything.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    objects: OrdMap<Key, Arc<Entry>>,
+    by_uid: OrdMap<Uid, Key>,
+    by_controller: OrdMap<(Uid, Key), ()>,
+    by_node: OrdMap<(String, Key), ()>,
+    history: OrdMap<&'static str, History>,
+    /// Events older than this process cannot be replayed for any kind.
+    floor: Revision,
+    revision: Revision,
+}
+
+/// A watcher asked for events that are gone; it has to list again (HTTP 410).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {asked} ({oldest})")]
+pub struct TooOld {
+    /// The revision the watcher had.
+    pub asked: Revision,
+    /// The oldest from which a watch can start.
+    pub oldest: Revision,
+}
+
+impl Snapshot {
+    /// Makes an empty snapshot whose watches start at `floor`.
+    pub fn starting_at(floor: Revision) -> Self {
+        Self { floor, revision: floor, ..Self::default() }
+    }
+
+    /// Returns the newest revision shown.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Finds an object.
+    pub fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.objects.get(key)
+    }
+
+    /// Finds an object by its uid.
+    pub fn by_uid(&self, uid: Uid) -> Option<&Arc<Entry>> {
+        self.objects.get(self.by_uid.get(&uid)?)
+    }
+
+    /// Lists a kind in key order, in one namespace or (with `None`) in all.
+    pub fn list<'a>(
+        &'a self,
+        kind: &'static Kind,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        let from = Key::new(kind, namespace.unwrap_or_default(), "");
+        self.objects
+            .range(from..)
+            .map(|(_, entry)| entry)
+            .take_while(move |e| e.key.kind == kind && namespace.is_none_or(|n| n == e.key.namespace))
+    }
+
+    /// Lists every object, in key order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.objects.values()
+    }
+
+    /// Lists the objects of `kind` that `owner` controls.
+    pub fn controlled_by<'a>(&'a self, owner: Uid, kind: &'static Kind) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        self.by_controller
+            .range((owner, Key::cluster(kind, ""))..)
+            .take_while(move |((uid, key), ())| *uid == owner && key.kind == kind)
+            .filter_map(|((_, key), ())| self.objects.get(key))
+    }
+
+    /// Lists the pods bound to a node.
+    pub fn on_node<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        self.by_node
+            .range((node.to_owned(), Key::cluster(&crate::object::kinds::POD, ""))..)
+            .take_while(move |((name, _), ())| name == node)
+            .filter_map(|((_, key), ())| self.objects.get(key))
+    }
+
+    /// Returns the events of `kind` after `from`, oldest first.
+    ///
+    /// # Errors
+    /// [`TooOld`] if some of them are forgotten already.
+    pub fn events_since(
+        &self,
+        kind: &'static Kind,
+        from: Revision,
+    ) -> Result<impl Iterator<Item = &Arc<WatchEvent>>, TooOld> {
+        let history = self.history.get(kind.definition);
+        let oldest = history.map_or(self.floor, |h| h.floor.max(self.floor));
+        if from < oldest {
+            return Err(TooOld { asked: from, oldest });
+        }
+        let events = history.into_iter().flat_map(move |h| {
+            let first = h.events.binary_search_by(|e| e.revision.cmp(&from)).map_or_else(|i| i, |i| i + 1);
+            h.events.iter().skip(first)
+        });
+        Ok(events)
+    }
+
+    /// Shows `new` (or, with `None`, that the object is gone) at `revision`, which must be the newest yet.
+    pub fn show(&mut self, key: &Key, new: Option<Arc<Entry>>, revision: Revision) -> Option<Arc<WatchEvent>> {
+        debug_assert!(revision > self.revision, "revisions grow");
+        let old = self.objects.get(key).cloned();
+        if old.is_none() && new.is_none() {
+            return None;
+        }
+        if let Some(old) = &old {
+            self.unindex(old);
+        }
+        match &new {
+            Some(entry) => {
+                self.index(entry);
+                self.objects.insert(key.clone(), Arc::clone(entry));
+            }
+            None => {
+                self.objects.remove(key);
+            }
+        }
+        self.revision = revision;
+        let event = Arc::new(WatchEvent { revision, old, new });
+        self.remember(key.kind, Arc::clone(&event));
+        Some(event)
+    }
+
+    fn remember(&mut self, kind: &'static Kind, event: Arc<WatchEvent>) {
+        let mut history = self.history.remove(kind.definition).unwrap_or_default();
+        history.events.push_back(event);
+        if history.events.len() > HISTORY_PER_KIND
+            && let Some(oldest) = history.events.pop_front()
+        {
+            history.floor = oldest.revision;
+        }
+        self.history.insert(kind.definition, history);
+    }
+
+    fn index(&mut self, entry: &Entry) {
+        self.by_uid.insert(entry.uid, entry.key.clone());
+        if let Some(owner) = entry.controller {
+            self.by_controller.insert((owner, entry.key.clone()), ());
+        }
+        if let Some(node) = &entry.node {
+            self.by_node.insert((node.clone(), entry.key.clone()), ());
+        }
+    }
+
+    fn unindex(&mut self, entry: &Entry) {
+        self.by_uid.remove(&entry.uid);
+        if let Some(owner) = entry.controller {
+            self.by_controller.remove(&(owner, entry.key.clone()));
+        }
+        if let Some(node) = &entry.node {
+            self.by_node.remove(&(node.clone(), entry.key.clone()));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Who may: certificates' contents, cluster identity.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::node::{DeleteOptions, Request};
-use crate::object::Key;
+use crate::node::Request;
 use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
 
@@ -67,15 +69,7 @@ impl Handle {
     /// # Errors
     /// [`Rejected`] says why not; [`Rejected::Stale`] means that reading again and retrying may succeed.
     pub async fn commit(&self, change: Change, dry_run: bool) -> Answer {
-        self.ask(Request::Commit { change, dry_run }).await
-    }
-
-    /// Deletes an object, or starts to.
-    ///
-    /// # Errors
-    /// [`Rejected`] says why not.
-    pub async fn delete(&self, key: Key, options: DeleteOptions, dry_run: bool) -> Answer {
-        self.ask(Request::Delete { key, options, dry_run }).await
+        self.ask(Request { change, dry_run }).await
     }
 
     async fn ask(&self, request: Request) -> Answer {
@@ -84,4 +78,31 @@ impl Handle {
         self.requests.send((request, answer_in)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }
+}
+
+/// Reads containers' logs, wherever the container is. The runtime lends it to the API.
+pub trait Logs: Send + Sync {
+    /// Opens the log of a container.
+    ///
+    /// # Errors
+    /// One sentence: the container or its log is not there, or the runtime does not answer.
+    fn open(&self, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>>;
+}
+
+/// Pieces of a log; an error ends it.
+pub type LogStream = BoxStream<'static, Result<Bytes, String>>;
+
+/// Which part of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on with what is written from now on.
+    pub follow: bool,
+    /// Only the last so many lines.
+    pub tail_lines: Option<u64>,
+    /// Only lines written at or after this time, in seconds since the Unix epoch.
+    pub since: Option<i64>,
+    /// Begin each line with its time in RFC 3339.
+    pub timestamps: bool,
+    /// At most so many bytes.
+    pub limit_bytes: Option<u64>,
 }

@@ -23,5 +23,6 @@ pub mod cli;
 pub mod disk;
 pub mod dns;
 pub mod handle;
+pub mod hostnet;
 pub mod proxy;
 pub mod runtime;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::ids::{PersistId, RequestId};
 use crate::kubelet::action::{Action, Observation};
-use crate::object::Key;
 use crate::routing::Routes;
-use crate::store::{Change, Committed, Precondition, Rejected, Snapshot};
+use crate::store::{Change, Committed, Rejected, Snapshot};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -29,47 +28,13 @@ pub enum Input {
 /// How often [`Input::Tick`] comes.
 pub const TICK: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// What an API client can ask of the node. Reads go to the [`Snapshot`] instead.
+/// What an API client asks of the node. Reads go to the [`Snapshot`] instead.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Request {
-    /// Make, replace or restate an object.
-    Commit {
-        /// The change; the object in it is defaulted and validated.
-        change: Change,
-        /// Do all but keep it: the answer shows what it would have been.
-        dry_run: bool,
-    },
-    /// Delete an object as Kubernetes does: grace, finalizers, dependants.
-    Delete {
-        /// Where.
-        key: Key,
-        /// How.
-        options: DeleteOptions,
-        /// Do all but keep it.
-        dry_run: bool,
-    },
-}
-
-/// The part of Kubernetes' DeleteOptions that has a meaning here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeleteOptions {
-    /// What must be true for it.
-    pub when: Precondition,
-    /// Seconds the object may take to go; `None` for the kind's default.
-    pub grace_seconds: Option<i64>,
-    /// What becomes of dependants; `None` for the kind's default.
-    pub propagation: Option<Propagation>,
-}
-
-/// What becomes of the objects that the deleted one owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    /// They stay, without an owner.
-    Orphan,
-    /// They go after it.
-    Background,
-    /// They go before it.
-    Foreground,
+pub struct Request {
+    /// The change; an object in it is defaulted and validated.
+    pub change: Change,
+    /// Do all but keep it: the answer shows what would have been.
+    pub dry_run: bool,
 }
 
 /// Something to do. Executed in order; one that names a batch in `after` waits until that is durable.

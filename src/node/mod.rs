@@ -2,4 +2,4 @@
 
 pub mod io;
 
-pub use io::{DeleteOptions, Effect, Input, Output, Propagation, Request};
+pub use io::{Effect, Input, Output, Request};

@@ -58,7 +58,15 @@ pub enum Change {
         /// The node's name.
         node: String,
     },
-    /// Let go of an object for good: its tombstone is written. Grace and finalizers are the caller's business.
+    /// Delete an object as Kubernetes does. With a grace period or finalizers it is marked first; the kubelet, or
+    /// whoever takes the last finalizer away, ends it.
+    Delete {
+        /// Where.
+        key: Key,
+        /// How.
+        options: DeleteOptions,
+    },
+    /// Let go of an object for good, whatever its grace and finalizers: its tombstone is written.
     Remove {
         /// Where.
         key: Key,
@@ -75,6 +83,7 @@ impl Change {
             | Self::Update { key, .. }
             | Self::Status { key, .. }
             | Self::Bind { key, .. }
+            | Self::Delete { key, .. }
             | Self::Remove { key, .. } => key,
         }
     }
@@ -99,6 +108,28 @@ impl Precondition {
     pub fn same(entry: &Entry) -> Self {
         Self { uid: Some(entry.uid), revision: None }
     }
+}
+
+/// The part of Kubernetes' DeleteOptions that has a meaning here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// What must be true for it.
+    pub when: Precondition,
+    /// Seconds the object may take to go; `None` for the kind's default.
+    pub grace_seconds: Option<i64>,
+    /// What becomes of dependants; `None` for the kind's default.
+    pub propagation: Option<Propagation>,
+}
+
+/// What becomes of the objects that the deleted one owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They stay, without an owner.
+    Orphan,
+    /// They go after it.
+    Background,
+    /// They go before it.
+    Foreground,
 }
 
 /// A change that was made, as it is shown.

@@ -4,5 +4,5 @@
 pub mod change;
 pub mod snapshot;
 
-pub use change::{Author, Change, Committed, Precondition, Rejected};
+pub use change::{Author, Change, Committed, DeleteOptions, Precondition, Propagation, Rejected};
 pub use snapshot::{Entry, Snapshot, TooOld, WatchEvent};

@@ -1,3 +1,23 @@
-//! Durable state: the log, the vote, the identity.
+//! Durable state: the log of records, the vote, the identity.
+//!
+//! * Everything goes through [`Files`], so that tests can lose what was not synced.
+//! * The log is append-only; a segment is never appended to by a second process, so a torn tail harms nobody.
+//! * A damaged frame costs that frame: reading goes on at the next one.
+//! * Identity and vote are small sealed files of their own, which no backup holds (rule 22).
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod files;
+pub mod folder;
+pub mod identity;
+pub mod log;
+pub mod memory;
+pub mod sealed;
+pub mod writer;
+
+pub use files::{Files, FolderFiles};
+pub use folder::{DataFolder, FolderError};
+pub use identity::{Identity, Vote};
+pub use log::{Log, Recovered};
+pub use memory::MemoryFiles;
+pub use writer::{Job, Report, Writer};

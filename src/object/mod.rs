@@ -8,6 +8,22 @@ pub mod key;
 pub mod kinds;
 pub mod note;
 
+pub mod defaults;
+pub mod fit;
+pub mod quantity;
+pub mod selector;
+pub mod validation;
+
 pub use key::Key;
 pub use kinds::Kind;
 pub use note::{Note, NoteType};
+
+pub use quantity::Quantity;
+pub use selector::Selector;
+
+pub mod decode;
+pub mod openapi;
+pub mod patch;
+pub mod raw;
+pub mod schema;
+pub mod write;

@@ -1,0 +1,209 @@
+//! The paths of a kind: every URL it is served at, and what can be done there.
+
+use serde_json::{Map, Value, json};
+
+use super::{parameters, root};
+use crate::object::Kind;
+use crate::object::kinds::{self, Subresource};
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+/// Returns every path of `kind` with its operations.
+pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
+    let root = root(kind.group, kind.version);
+    let all = format!("/{root}/{}", kind.plural);
+    let list = if kind.namespaced { format!("/{root}/namespaces/{{namespace}}/{}", kind.plural) } else { all.clone() };
+    let one = format!("{list}/{{name}}");
+    let scope = if kind.namespaced { "Namespaced" } else { "" };
+    let at = |part| Place { kind, scope, part, shape: kind.definition };
+    let mut paths = vec![(list.clone(), collection(&list, &at(""))), (one.clone(), object(&one, &at("")))];
+    if kind.namespaced {
+        let everywhere = Place { scope: "", part: "ForAllNamespaces", ..at("") };
+        paths.push((all.clone(), item(&all, vec![("get", list_operation(&everywhere))])));
+    }
+    for subresource in kind.subresources {
+        let (name, place) = match subresource {
+            Subresource::Status => ("status", at("Status")),
+            Subresource::Scale => ("scale", Place { shape: SCALE, ..at("Scale") }),
+            Subresource::Log => ("log", at("Log")),
+        };
+        let path = format!("{one}/{name}");
+        let operations = match subresource {
+            Subresource::Log => vec![("get", log(&place))],
+            Subresource::Status | Subresource::Scale => {
+                vec![("get", read(&place)), ("put", replace(&place)), ("patch", patch(&place))]
+            }
+        };
+        let operations = item(&path, operations);
+        paths.push((path, operations));
+    }
+    paths
+}
+
+/// What an operation works on.
+#[derive(Clone, Copy)]
+struct Place {
+    kind: &'static Kind,
+    /// `Namespaced` or nothing: part of the operation's id.
+    scope: &'static str,
+    /// The subresource: part of the operation's id.
+    part: &'static str,
+    /// The definition of what is read and written.
+    shape: &'static str,
+}
+
+impl Place {
+    /// Makes an operation's id, as `readAppsV1NamespacedDeploymentStatus`.
+    fn id(&self, verb: &str, what: &str) -> String {
+        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
+        let group = group.split('.').next().unwrap_or(group);
+        let (group, version) = (capital(group), capital(self.kind.version));
+        format!("{verb}{group}{version}{what}{}{}{}", self.scope, self.kind.kind, self.part)
+    }
+
+    /// Starts an operation; the caller adds what is special.
+    fn operation(&self, action: &str, id: &str, description: &str) -> Map<String, Value> {
+        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
+        let tag = format!("{}_{}", group.split('.').next().unwrap_or(group), self.kind.version);
+        let (group, version, kind) = match self.shape {
+            SCALE => ("autoscaling", "v1", "Scale"),
+            _ => (self.kind.group, self.kind.version, self.kind.kind),
+        };
+        let operation = json!({
+            "description": description,
+            "operationId": id,
+            "tags": [tag],
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+        });
+        match operation {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
+    }
+
+    fn text(&self, before: &str) -> String {
+        match self.part {
+            "" | "ForAllNamespaces" => format!("{before} {}", self.kind.kind),
+            part => format!("{before} {} of the specified {}", part.to_lowercase(), self.kind.kind),
+        }
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn item(path: &str, operations: Vec<(&str, Value)>) -> Value {
+    let mut item: Map<String, Value> = operations.into_iter().map(|(method, o)| (method.to_owned(), o)).collect();
+    item.insert("parameters".into(), parameters::shared(path));
+    item.into()
+}
+
+fn collection(path: &str, place: &Place) -> Value {
+    let operations =
+        vec![("get", list_operation(place)), ("post", create(place)), ("delete", delete_collection(place))];
+    item(path, operations)
+}
+
+fn object(path: &str, place: &Place) -> Value {
+    let operations =
+        vec![("get", read(place)), ("put", replace(place)), ("patch", patch(place)), ("delete", delete(place))];
+    item(path, operations)
+}
+
+fn list_operation(place: &Place) -> Value {
+    let id = place.id("list", "");
+    let mut list = place.operation("list", &id, &place.text("list or watch objects of kind"));
+    let shape = format!("{}List", place.shape);
+    list.insert("parameters".into(), parameters::query(parameters::LIST));
+    list.insert("responses".into(), responses(&[("200", "OK")], &shape, LIST_FORMS));
+    list.into()
+}
+
+fn create(place: &Place) -> Value {
+    let mut post = place.operation("post", &place.id("create", ""), &place.text("create a"));
+    post.insert("parameters".into(), parameters::query(parameters::WRITE));
+    post.insert("requestBody".into(), body(&["*/*"], place.shape, true));
+    let codes = [("200", "OK"), ("201", "Created"), ("202", "Accepted")];
+    post.insert("responses".into(), responses(&codes, place.shape, FORMS));
+    post.into()
+}
+
+fn delete_collection(place: &Place) -> Value {
+    let id = place.id("delete", "Collection");
+    let mut delete = place.operation("deletecollection", &id, &place.text("delete collection of"));
+    delete.insert("parameters".into(), parameters::query(parameters::DELETE_COLLECTION));
+    delete.insert("requestBody".into(), body(&["*/*"], &format!("{META}.DeleteOptions"), false));
+    delete.insert("responses".into(), responses(&[("200", "OK")], &format!("{META}.Status"), FORMS));
+    delete.into()
+}
+
+fn read(place: &Place) -> Value {
+    let mut get = place.operation("get", &place.id("read", ""), &place.text("read the specified"));
+    get.insert("responses".into(), responses(&[("200", "OK")], place.shape, FORMS));
+    get.into()
+}
+
+fn replace(place: &Place) -> Value {
+    let mut put = place.operation("put", &place.id("replace", ""), &place.text("replace the specified"));
+    put.insert("parameters".into(), parameters::query(parameters::WRITE));
+    put.insert("requestBody".into(), body(&["*/*"], place.shape, true));
+    put.insert("responses".into(), responses(&[("200", "OK"), ("201", "Created")], place.shape, FORMS));
+    put.into()
+}
+
+fn patch(place: &Place) -> Value {
+    const PATCHES: &[&str] =
+        &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+    let mut patch = place.operation("patch", &place.id("patch", ""), &place.text("partially update the specified"));
+    patch.insert("parameters".into(), parameters::query(parameters::PATCH));
+    patch.insert("requestBody".into(), body(PATCHES, &format!("{META}.Patch"), true));
+    patch.insert("responses".into(), responses(&[("200", "OK"), ("201", "Created")], place.shape, FORMS));
+    patch.into()
+}
+
+fn delete(place: &Place) -> Value {
+    // Upstream answers with the object for these, and with a Status for the rest.
+    let with_object = [&kinds::POD, &kinds::SERVICE, &kinds::SERVICE_ACCOUNT].contains(&place.kind);
+    let status = format!("{META}.Status");
+    let shape = if with_object { place.shape } else { &status };
+    let mut delete = place.operation("delete", &place.id("delete", ""), &place.text("delete a"));
+    delete.insert("parameters".into(), parameters::query(parameters::DELETE));
+    delete.insert("requestBody".into(), body(&["*/*"], &format!("{META}.DeleteOptions"), false));
+    delete.insert("responses".into(), responses(&[("200", "OK"), ("202", "Accepted")], shape, FORMS));
+    delete.into()
+}
+
+fn log(place: &Place) -> Value {
+    let mut get = place.operation("get", &place.id("read", ""), &place.text("read"));
+    get.insert("parameters".into(), parameters::query(parameters::LOG));
+    let text = json!({"text/plain": {"schema": {"type": "string"}}});
+    let ok = json!({"description": "OK", "content": text});
+    get.insert("responses".into(), json!({"200": ok, "401": {"description": "Unauthorized"}}));
+    get.into()
+}
+
+const FORMS: &[&str] = &["application/json", "application/yaml"];
+const LIST_FORMS: &[&str] = &["application/json", "application/json;stream=watch", "application/yaml"];
+
+fn schema(definition: &str) -> Value {
+    json!({"schema": {"$ref": format!("#/components/schemas/{definition}")}})
+}
+
+fn body(forms: &[&str], definition: &str, required: bool) -> Value {
+    let content: Map<String, Value> = forms.iter().map(|form| ((*form).to_owned(), schema(definition))).collect();
+    if required { json!({"content": content, "required": true}) } else { json!({"content": content}) }
+}
+
+fn responses(codes: &[(&str, &str)], definition: &str, forms: &[&str]) -> Value {
+    let content: Map<String, Value> = forms.iter().map(|form| ((*form).to_owned(), schema(definition))).collect();
+    let mut responses: Map<String, Value> = codes
+        .iter()
+        .map(|(code, text)| ((*code).to_owned(), json!({"description": text, "content": content})))
+        .collect();
+    responses.insert("401".into(), json!({"description": "Unauthorized"}));
+    responses.into()
+}

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::ids::{Revision, Uid};
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, kinds};
 
 /// How many events of one kind a watcher may be behind before it is told to list again.
 pub const HISTORY_PER_KIND: usize = 1_024;
@@ -28,6 +28,8 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
     /// The uid of the controlling owner reference.
     pub controller: Option<Uid>,
+    /// The uids of all owner references, in their order.
+    pub owners: Vec<Uid>,
     /// `spec.nodeName` of a Pod.
     pub node: Option<String>,
     /// `status.phase`.
@@ -55,6 +57,7 @@ impl Entry {
             json: serde_json::to_vec(object).expect("a JSON value serialises").into(),
             labels,
             controller: controller_of(object),
+            owners: owners_of(object),
             node: text(&object["spec"]["nodeName"]),
             phase: text(&object["status"]["phase"]),
             terminating: meta["deletionTimestamp"].is_string(),
@@ -76,6 +79,11 @@ impl Entry {
 fn controller_of(object: &Value) -> Option<Uid> {
     let owners = object["metadata"]["ownerReferences"].as_array()?;
     owners.iter().find(|o| o["controller"] == true)?["uid"].as_str()?.parse().ok()
+}
+
+fn owners_of(object: &Value) -> Vec<Uid> {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    owners.into_iter().flatten().filter_map(|o| o["uid"].as_str()?.parse().ok()).collect()
 }
 
 /// One step of an object's visible life.
@@ -111,6 +119,7 @@ pub struct Snapshot {
     objects: OrdMap<Key, Arc<Entry>>,
     by_uid: OrdMap<Uid, Key>,
     by_controller: OrdMap<(Uid, Key), ()>,
+    by_owner: OrdMap<(Uid, Key), ()>,
     by_node: OrdMap<(String, Key), ()>,
     history: OrdMap<&'static str, History>,
     /// Events older than this process cannot be replayed for any kind.
@@ -175,10 +184,19 @@ impl Snapshot {
             .filter_map(|((_, key), ())| self.objects.get(key))
     }
 
+    /// Lists the objects of all kinds that name `owner` in an owner reference.
+    pub fn owned_by(&self, owner: Uid) -> impl Iterator<Item = &Arc<Entry>> {
+        let first = kinds::KINDS.iter().min().expect("the table of kinds is not empty");
+        self.by_owner
+            .range((owner, Key::cluster(first, ""))..)
+            .take_while(move |((uid, _), ())| *uid == owner)
+            .filter_map(|((_, key), ())| self.objects.get(key))
+    }
+
     /// Lists the pods bound to a node.
     pub fn on_node<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
         self.by_node
-            .range((node.to_owned(), Key::cluster(&crate::object::kinds::POD, ""))..)
+            .range((node.to_owned(), Key::cluster(&kinds::POD, ""))..)
             .take_while(move |((name, _), ())| name == node)
             .filter_map(|((_, key), ())| self.objects.get(key))
     }
@@ -229,6 +247,12 @@ impl Snapshot {
         Some(event)
     }
 
+    /// Forgets all events: watches start from here on.
+    pub(super) fn forget_history(&mut self) {
+        self.history = OrdMap::new();
+        self.floor = self.revision;
+    }
+
     fn remember(&mut self, kind: &'static Kind, event: Arc<WatchEvent>) {
         let mut history = self.history.remove(kind.definition).unwrap_or_default();
         history.events.push_back(event);
@@ -245,6 +269,9 @@ impl Snapshot {
         if let Some(owner) = entry.controller {
             self.by_controller.insert((owner, entry.key.clone()), ());
         }
+        for owner in &entry.owners {
+            self.by_owner.insert((*owner, entry.key.clone()), ());
+        }
         if let Some(node) = &entry.node {
             self.by_node.insert((node.clone(), entry.key.clone()), ());
         }
@@ -254,6 +281,9 @@ impl Snapshot {
         self.by_uid.remove(&entry.uid);
         if let Some(owner) = entry.controller {
             self.by_controller.remove(&(owner, entry.key.clone()));
+        }
+        for owner in &entry.owners {
+            self.by_owner.remove(&(*owner, entry.key.clone()));
         }
         if let Some(node) = &entry.node {
             self.by_node.remove(&(node.clone(), entry.key.clone()));

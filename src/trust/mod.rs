@@ -1,1 +1,48 @@
-//! Who may: certificates' contents, cluster identity.
+//! Who may: the contents of certificates, and the kubeconfig that carries them.
+//!
+//! The room decides what a certificate says and reads what one says. Keys and time come in as values; it draws no
+//! key, opens no file and verifies no chain (rustls does, in the API's room).
+
+pub mod authority;
+pub mod kubeconfig;
+pub mod user;
+
+pub use authority::Authority;
+pub use kubeconfig::{Context, Kubeconfig};
+pub use user::User;
+
+/// The group whose members may do everything, whatever the rules say.
+pub const ADMINS: &str = "system:masters";
+
+/// A certificate cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The certificate library refuses.
+    #[error("{what}: {source}")]
+    Certificate {
+        /// What was being made or read.
+        what: String,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// A certificate does not parse.
+    #[error("not a certificate: {0}")]
+    Unreadable(String),
+    /// An authority's certificate and key are not a pair.
+    #[error("the authority's key does not belong to its certificate")]
+    ForeignKey,
+    /// A certificate without a common name identifies nobody.
+    #[error("the certificate names no user: its subject has no common name")]
+    Nameless,
+    /// A subject can carry only so many groups.
+    #[error("user {user:?} has {count} groups, a certificate carries at most {max}", max = user::MAX_GROUPS)]
+    TooManyGroups {
+        /// The user.
+        user: String,
+        /// How many were given.
+        count: usize,
+    },
+    /// A moment that no certificate can name.
+    #[error("the time {0} cannot be written into a certificate")]
+    Time(crate::time::Wall),
+}

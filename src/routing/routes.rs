@@ -65,10 +65,13 @@ pub struct Endpoint {
 /// What a name means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// Addresses (A records): a ClusterIP, or a headless Service's ready endpoints.
+    /// Addresses (A records): a ClusterIP, or a headless Service's ready endpoints. Empty: the name exists and has
+    /// no address just now.
     Addresses(Vec<Ipv4Addr>),
     /// An ExternalName Service (CNAME record).
     Alias(String),
     /// A named port (SRV records): target name and port.
     Service(Vec<(String, u16)>),
+    /// The name of an address (PTR records); its key ends in `in-addr.arpa`.
+    Pointer(String),
 }

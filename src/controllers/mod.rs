@@ -1,1 +1,133 @@
 //! What should exist: one file a controller.
+//!
+//! Each controller is a pure function of a [`Snapshot`]: it compares what is asked of one object with what the view
+//! shows and returns the [`Change`]s that bring the two closer, all of them made as `Author::Leader`. The node owns
+//! the queue of keys, makes the changes, and keeps the one rule that makes this safe: a key is reconciled again only
+//! on a view that contains all changes of its last reconcile, rejected ones counted (else a view that lags makes a
+//! second pod for every first one).
+//!
+//! What holds of every controller:
+//! - *idempotent*: reconciling a settled view gives an empty plan;
+//! - *bounded*: one plan makes at most [`BURST`] changes of dependants, the rest follows when those are visible;
+//! - *deterministic*: the same view, key and time give the same plan, names of new objects included;
+//! - *woken by what it reads*: [`affected`] names a key after every visible change that may alter its plan, except
+//!   for the passing of time, which [`Plan::again`] asks for.
+//!
+//! It must never act on what the view does not show, and never write a pod's status: that is its node's.
+//!
+//! A terminating namespace is emptied by `namespace`, dependants of what is gone by `garbage`, pods nobody else will
+//! end by `pod_garbage`. Not here: endpoints (a projection of `routing`), node lifecycle, and the ConfigMap
+//! `kube-root-ca.crt` (its content is the certificate authority's, which no pure room but `trust` knows).
+
+mod affected;
+mod deployment;
+mod edit;
+mod garbage;
+mod names;
+mod namespace;
+mod owner;
+mod pod;
+mod pod_garbage;
+mod replica_set;
+mod service_account;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use affected::{affected, all};
+
+use crate::object::{Key, Note, NoteType, kinds};
+use crate::store::{Change, Entry, Snapshot};
+use crate::time::Now;
+
+/// How many dependants one plan creates, deletes or edits at most (upstream's `BurstReplicas`).
+pub const BURST: usize = 500;
+
+/// Which controller a key belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// Rolls out pod templates by scaling ReplicaSets. Keys are Deployments.
+    Deployment,
+    /// Keeps as many pods as asked for. Keys are ReplicaSets.
+    ReplicaSet,
+    /// Empties and removes what is being deleted. Keys are Namespaces.
+    Namespace,
+    /// Deletes dependants without an owner, and holds owners back for dependants. Keys are objects of any kind.
+    Garbage,
+    /// Gives every namespace its ServiceAccount `default`. Keys are Namespaces.
+    ServiceAccount,
+    /// Deletes pods that no kubelet will ever end. Keys are Pods.
+    PodGarbage,
+}
+
+/// What one reconcile wants done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Changes to make, in order, as `Author::Leader`.
+    pub changes: Vec<Change>,
+    /// What to tell the user.
+    pub notes: Vec<Note>,
+    /// Reconcile the key again after so long even if nothing changes.
+    pub again: Option<Duration>,
+}
+
+impl Plan {
+    /// Asks for another look after `wait`, or earlier if that was asked for already.
+    fn look_again(&mut self, wait: Duration) {
+        self.again = Some(self.again.map_or(wait, |w| w.min(wait)));
+    }
+}
+
+/// Compares what is asked of the object at `key` with what `view` shows. An object that is gone, or whose shape does
+/// not fit its kind, gives an empty plan.
+pub fn reconcile(controller: Controller, view: &Snapshot, key: &Key, now: Now) -> Plan {
+    match controller {
+        Controller::Deployment => deployment::reconcile(view, key, now),
+        Controller::ReplicaSet => replica_set::reconcile(view, key, now),
+        Controller::Namespace => namespace::reconcile(view, key),
+        Controller::Garbage => garbage::reconcile(view, key),
+        Controller::ServiceAccount => service_account::reconcile(view, key),
+        Controller::PodGarbage => pod_garbage::reconcile(view, key, now),
+    }
+}
+
+/// Words what the user is told when `change`, wanted by the reconcile of `key`, was refused because of `why`.
+/// `None` where upstream says nothing either.
+pub fn refused(controller: Controller, view: &Snapshot, key: &Key, change: &Change, why: &str) -> Option<Note> {
+    let about = view.get(key)?;
+    let (component, reason, message) = match (controller, change) {
+        (Controller::ReplicaSet, Change::Create { .. }) => {
+            (replica_set::COMPONENT, "FailedCreate", format!("Error creating: {why}"))
+        }
+        (Controller::ReplicaSet, Change::Delete { .. }) => {
+            (replica_set::COMPONENT, "FailedDelete", format!("Error deleting: {why}"))
+        }
+        (Controller::Deployment, Change::Create { key, .. }) => (
+            deployment::COMPONENT,
+            "ReplicaSetCreateError",
+            format!("Failed to create new replica set {:?}: {why}", key.name),
+        ),
+        _ => return None,
+    };
+    Some(note(about, NoteType::Warning, component, reason, message))
+}
+
+fn note(about: &Entry, kind: NoteType, component: &'static str, reason: &'static str, message: String) -> Note {
+    Note { regarding: about.key.clone(), uid: about.uid, field_path: String::new(), kind, reason, message, component }
+}
+
+/// Tells whether every node computes the object for itself (`rules.md` 20): such a one is neither deleted nor waited
+/// for, it goes with what it is computed from.
+fn computed(entry: &Entry) -> bool {
+    let key = &entry.key;
+    let managed_by = || entry.labels.get("endpointslice.kubernetes.io/managed-by").map(String::as_str);
+    (key.kind == &kinds::ENDPOINT_SLICE && managed_by() == Some("skein.dev"))
+        || (key.kind == &kinds::LEASE && key.namespace == "kube-node-lease")
+}
+
+/// Tells whether objects can be created in `namespace`: it exists and is not being deleted.
+fn open(view: &Snapshot, namespace: &str) -> bool {
+    view.get(&Key::cluster(&kinds::NAMESPACE, namespace)).is_some_and(|e| !e.terminating)
+}

@@ -1,0 +1,166 @@
+//! Which keys to reconcile after a visible change: all whose plan may have come to differ, and few others.
+
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::ids::Uid;
+use crate::object::{Key, Kind, kinds};
+use crate::store::{Entry, Snapshot, WatchEvent};
+
+use super::{Controller, owner, pod};
+
+/// Names the keys to reconcile after `event`, which `view` shows already. Sorted, each once.
+pub fn affected(event: &WatchEvent, view: &Snapshot) -> Vec<(Controller, Key)> {
+    let mut wake = Wake { view, keys: BTreeSet::new() };
+    let (old, new) = (event.old.as_deref(), event.new.as_deref());
+    if let (Some(before), Some(after)) = (old, new)
+        && before.uid != after.uid
+    {
+        // One object went and another took its name.
+        wake.after(Some(before), None);
+        wake.after(None, Some(after));
+    } else {
+        wake.after(old, new);
+    }
+    wake.keys.into_iter().collect()
+}
+
+/// Names every key that any controller looks after: for the start, and for taking office.
+pub fn all(view: &Snapshot) -> Vec<(Controller, Key)> {
+    let mut wake = Wake { view, keys: BTreeSet::new() };
+    for entry in view.all() {
+        wake.own(entry);
+        if !entry.owners.is_empty() || entry.terminating {
+            wake.add(Controller::Garbage, &entry.key);
+        }
+    }
+    wake.keys.into_iter().collect()
+}
+
+struct Wake<'a> {
+    view: &'a Snapshot,
+    keys: BTreeSet<(Controller, Key)>,
+}
+
+impl Wake<'_> {
+    fn add(&mut self, controller: Controller, key: &Key) {
+        self.keys.insert((controller, key.clone()));
+    }
+
+    fn after(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        let Some(subject) = new.or(old) else { return };
+        self.own(subject);
+        self.controllers(old, new);
+        self.owners(old, new);
+        if subject.key.kind == &kinds::POD {
+            self.pod(old, new);
+        } else if subject.key.kind == &kinds::NODE && (old.is_none() || new.is_none()) {
+            for pod in self.view.on_node(&subject.key.name) {
+                self.add(Controller::PodGarbage, &pod.key);
+            }
+        } else if subject.key.kind == &kinds::SERVICE_ACCOUNT && new.is_none() {
+            self.add(Controller::ServiceAccount, &Key::cluster(&kinds::NAMESPACE, &subject.key.namespace));
+        }
+        let namespace = Key::cluster(&kinds::NAMESPACE, &subject.key.namespace);
+        if self.view.get(&namespace).is_some_and(|n| n.terminating) {
+            self.add(Controller::Namespace, &namespace);
+        }
+    }
+
+    /// The controllers whose keys are objects of this kind.
+    fn own(&mut self, entry: &Entry) {
+        let key = &entry.key;
+        if key.kind == &kinds::DEPLOYMENT {
+            self.add(Controller::Deployment, key);
+        } else if key.kind == &kinds::REPLICA_SET {
+            self.add(Controller::ReplicaSet, key);
+        } else if key.kind == &kinds::POD {
+            self.add(Controller::PodGarbage, key);
+        } else if key.kind == &kinds::NAMESPACE {
+            self.add(Controller::Namespace, key);
+            self.add(Controller::ServiceAccount, key);
+        }
+    }
+
+    /// The ReplicaSet of a pod, the Deployment of a ReplicaSet: who controls the object, did, or may want to.
+    fn controllers(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        for entry in old.into_iter().chain(new) {
+            match entry.controller {
+                Some(uid) => self.controller(uid),
+                None if entry.key.kind == &kinds::POD => {
+                    self.adopters(Controller::ReplicaSet, &kinds::REPLICA_SET, entry, |s: ReplicaSet| {
+                        s.spec?.selector.into()
+                    });
+                }
+                None if entry.key.kind == &kinds::REPLICA_SET => {
+                    self.adopters(Controller::Deployment, &kinds::DEPLOYMENT, entry, |d: Deployment| {
+                        d.spec?.selector.into()
+                    });
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn controller(&mut self, uid: Uid) {
+        let Some(entry) = self.view.by_uid(uid) else { return };
+        if entry.key.kind == &kinds::REPLICA_SET {
+            self.add(Controller::ReplicaSet, &entry.key);
+        } else if entry.key.kind == &kinds::DEPLOYMENT {
+            self.add(Controller::Deployment, &entry.key);
+        }
+    }
+
+    fn adopters<T: DeserializeOwned>(
+        &mut self,
+        controller: Controller,
+        kind: &'static Kind,
+        orphan: &Entry,
+        selector: impl Fn(T) -> Option<LabelSelector>,
+    ) {
+        for entry in self.view.list(kind, Some(&orphan.key.namespace)) {
+            let selector = entry.typed().and_then(&selector).and_then(|s| owner::selector(&s));
+            if selector.is_some_and(|s| s.matches(&orphan.labels)) {
+                self.add(controller, &entry.key);
+            }
+        }
+    }
+
+    /// What a pod's coming and going means beyond its ReplicaSet: a Deployment counts the pods it has to wait for.
+    fn pod(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        let state = |e: Option<&Entry>| e.map(|e| (e.terminating, pod::finished(e)));
+        if state(old) == state(new) {
+            return;
+        }
+        let set = new.or(old).and_then(|e| self.view.by_uid(e.controller?));
+        if let Some(deployment) = set.and_then(|s| s.controller) {
+            self.controller(deployment);
+        }
+    }
+
+    /// Garbage collection: the object itself, what it owns, and those that wait for it.
+    fn owners(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        let before = old.map_or(&[][..], |e| &e.owners);
+        let after = new.map_or(&[][..], |e| &e.owners);
+        let solid = |uid: &Uid| self.view.by_uid(*uid).is_some_and(|o| !o.terminating);
+        if let Some(entry) = new
+            && (entry.terminating || before != after || !after.iter().all(solid))
+        {
+            self.add(Controller::Garbage, &entry.key);
+        }
+        for owner in before.iter().chain(after).filter_map(|uid| self.view.by_uid(*uid)).filter(|o| o.terminating) {
+            self.add(Controller::Garbage, &owner.key);
+        }
+        if let Some(entry) = new.or(old)
+            && (new.is_none() || entry.terminating)
+        {
+            for dependant in self.view.owned_by(entry.uid) {
+                self.add(Controller::Garbage, &dependant.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! New pods: their slots, their names, and what goes into them.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::object::{Key, NoteType, kinds};
+use crate::store::{Change, Entry, Snapshot};
+
+use super::{COMPONENT, Plan, Replica};
+use crate::controllers::{edit, names, note, owner};
+
+/// The annotation that holds a pod's slot index. It never changes.
+pub const SLOT: &str = "skein.dev/slot";
+
+/// Longest name a pod gets from `generateName` (its host name has to fit a DNS label), and the part that is drawn.
+const LONGEST: usize = 63;
+const DRAWN: usize = 5;
+
+/// Plans `count` new pods for the ReplicaSet that `set` shows.
+pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replica], count: usize) {
+    let object = set.value();
+    let mut taken: BTreeSet<usize> = replicas.iter().filter_map(|r| slot(&r.pod.metadata)).collect();
+    let mut named = BTreeSet::new();
+    let mut free = 0;
+    for _ in 0..count {
+        while !taken.insert(free) {
+            free += 1;
+        }
+        let key = free_key(view, set, free, &named);
+        plan.notes.push(note(
+            set,
+            NoteType::Normal,
+            COMPONENT,
+            "SuccessfulCreate",
+            format!("Created pod: {}", key.name),
+        ));
+        plan.changes
+            .push(Change::Create { object: pod(&object["spec"]["template"], set, &key, free), key: key.clone() });
+        named.insert(key);
+    }
+}
+
+fn slot(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Option<usize> {
+    metadata.annotations.as_ref()?.get(SLOT)?.parse().ok()
+}
+
+/// Builds the pod at `key` from the template.
+fn pod(template: &Value, set: &Entry, key: &Key, slot: usize) -> Value {
+    let mut metadata = json!({
+        "name": key.name,
+        "generateName": prefix(set),
+        "namespace": key.namespace,
+        "labels": edit::map(&template["metadata"]["labels"]),
+        "annotations": edit::map(&template["metadata"]["annotations"]),
+        "ownerReferences": [owner::reference(set)],
+    });
+    metadata["annotations"][SLOT] = slot.to_string().into();
+    if let Some(finalizers) = template["metadata"].get("finalizers") {
+        metadata["finalizers"] = finalizers.clone();
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
+
+fn prefix(set: &Entry) -> String {
+    format!("{}-", set.key.name)
+}
+
+/// Finds a name for a pod that nothing in the view has, nor another pod of this plan.
+///
+/// The view's revision is part of what the letters are drawn from: it never comes again, not even on another node,
+/// so neither does the name of a pod that is long gone, nor can two sides of a cut cluster make up the same one.
+fn free_key(view: &Snapshot, set: &Entry, slot: usize, named: &BTreeSet<Key>) -> Key {
+    let base: String = prefix(set).chars().take(LONGEST - DRAWN).collect();
+    (0_u64..)
+        .map(|attempt| {
+            let letters = draw(&[set.uid.0.as_slice(), &(slot as u64).to_be_bytes()], view.revision().0, attempt);
+            Key::new(&kinds::POD, set.key.namespace.clone(), format!("{base}{letters}"))
+        })
+        .find(|key| view.get(key).is_none() && !named.contains(key))
+        .expect("there are more names than pods")
+}
+
+fn draw(parts: &[&[u8]], revision: u64, attempt: u64) -> String {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.update(revision.to_be_bytes());
+    hash.update(attempt.to_be_bytes());
+    names::letters(&hash.finalize(), DRAWN)
+}

@@ -1,0 +1,11 @@
+//! The controllers together, on a small cluster in memory.
+
+mod cluster;
+mod deployments;
+mod garbage;
+mod namespaces;
+mod objects;
+mod pod_garbage;
+mod replica_sets;
+mod rollouts;
+mod store;

@@ -1,6 +1,8 @@
 //! What the kubelet wants done, and what it is told: the words between it and a runtime.
 //!
-//! The kubelet never has more than one [`Step`] under way for a pod, except that [`Step::Probe`]s run beside.
+//! The kubelet never has more than one [`Step`] under way for a pod, except that [`Step::Probe`]s run beside, and
+//! that a [`Step::RemovePod`] may be sent while a [`Step::PullImage`], [`Step::StopContainer`] or longer
+//! [`Step::RemovePod`] is under way: its grace holds from then on.
 //! A runtime answers every action with at least one [`Observation`] about that pod, and reports on its own
 //! what it was not asked for: a container that exits, a daemon that goes away and comes back.
 
@@ -222,7 +224,7 @@ pub struct SecuritySpec {
 /// One try of a probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSpec {
-    /// Correlates with [`Observation::Probed`].
+    /// Correlates with [`PodEvent::Probed`].
     pub id: ProbeId,
     /// The runtime's id of the container.
     pub container: String,
@@ -252,6 +254,10 @@ pub enum ProbeKind {
     Liveness,
     /// Takes the pod out of Services while it fails.
     Readiness,
+    /// Not a probe: the `postStart` hook, run once by the same means.
+    PostStart,
+    /// Not a probe: the `preStop` hook, run once by the same means.
+    PreStop,
 }
 
 /// How to ask.

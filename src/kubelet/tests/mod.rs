@@ -1,0 +1,11 @@
+//! The kubelet and a simulated runtime on virtual time.
+
+mod chaos;
+mod drive;
+mod ending;
+mod images;
+mod lifecycle;
+mod outages;
+mod probing;
+mod volumes;
+pub mod world;

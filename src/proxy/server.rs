@@ -1,0 +1,295 @@
+//! Keeps listeners as the routes have them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::hostnet::FirewallError;
+use crate::routing::Routes;
+use crate::routing::routes::{Backends, Listen, Protocol};
+use crate::time::Mono;
+
+use super::namespace::Namespace;
+use super::target::{Target, now};
+use super::{tcp, udp};
+
+/// How often the host's firewall is looked after.
+const FIREWALL: Duration = Duration::from_secs(30);
+/// When a port that could not be opened is tried again for the first time, and only then complained of: a child process
+/// that is just being started may still have a copy of the socket that was open there before.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// For how long a complaint of one kind is not made again.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Limits and patience of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How many TCP connections may be open at once; each takes two files. Beyond, clients wait to be accepted.
+    pub connections: usize,
+    /// How many UDP flows there may be at once; each takes one file. Beyond, the oldest give way.
+    pub flows: usize,
+    /// How long an endpoint may be silent before another one is dialled beside it (rules, 24).
+    pub patience: Duration,
+    /// How long a client waits in all before it is told that no endpoint answers.
+    pub give_up: Duration,
+    /// How long a UDP flow may be silent before it ends.
+    pub udp_idle: Duration,
+    /// How often a port that cannot be opened is tried again.
+    pub retry: Duration,
+    /// How long connections may take to finish when the proxy stops.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connections: 8_192,
+            flows: 2_048,
+            patience: Duration::from_millis(250),
+            give_up: Duration::from_secs(5),
+            udp_idle: Duration::from_secs(60),
+            retry: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What all listeners share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    /// Open connections.
+    pub(super) tasks: TaskTracker,
+    /// Cancelled when connections have to end.
+    pub(super) cut: CancellationToken,
+    pub(super) complaints: Complaints,
+    connections: Arc<Semaphore>,
+    flows: Arc<Semaphore>,
+}
+
+impl Shared {
+    fn new(config: Config) -> Self {
+        Self {
+            config,
+            tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            complaints: Complaints::default(),
+            connections: Arc::new(Semaphore::new(config.connections)),
+            flows: Arc::new(Semaphore::new(config.flows)),
+        }
+    }
+
+    /// Waits for room for one more connection. `None` when the proxy has stopped.
+    pub(super) async fn connection(&self, target: &Target) -> Option<OwnedSemaphorePermit> {
+        if self.connections.available_permits() == 0 {
+            let (service, limit) = (&target.backends().service, self.config.connections);
+            self.complaints
+                .say("connections", || tracing::warn!(service, limit, "too many connections: clients have to wait"));
+        }
+        Arc::clone(&self.connections).acquire_owned().await.ok()
+    }
+
+    pub(super) fn flow(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.flows).try_acquire_owned().ok()
+    }
+}
+
+/// Keeps the log readable while something goes wrong thousands of times a second.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    /// Until when nothing more is said, by kind.
+    quiet: Mutex<BTreeMap<&'static str, Mono>>,
+}
+
+impl Complaints {
+    /// Makes a complaint unless one of its kind has just been made.
+    pub(super) fn say(&self, kind: &'static str, complaint: impl FnOnce()) {
+        let now = now();
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = quiet.entry(kind).or_default();
+        if *until <= now {
+            *until = now + QUIET;
+            drop(quiet);
+            complaint();
+        }
+    }
+}
+
+/// The proxy: carries connections from where the routes say to whom they say.
+#[derive(Debug)]
+pub struct Proxy {
+    namespace: Namespace,
+    routes: watch::Receiver<Arc<Routes>>,
+    shared: Arc<Shared>,
+    open: BTreeMap<Listen, Open>,
+    /// Ports that could not be opened, and how often.
+    failing: BTreeMap<Listen, u32>,
+}
+
+#[derive(Debug)]
+struct Open {
+    target: Arc<Target>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Open {
+    /// Returns when the socket is closed.
+    async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a listener failed");
+        }
+    }
+}
+
+impl Proxy {
+    /// Makes a proxy that listens in `namespace` and on the host.
+    pub fn new(config: Config, namespace: Namespace, routes: watch::Receiver<Arc<Routes>>) -> Self {
+        let shared = Arc::new(Shared::new(config));
+        Self { namespace, routes, shared, open: BTreeMap::new(), failing: BTreeMap::new() }
+    }
+
+    /// Works until `shutdown`, or until nobody sends routes any more; then lets connections finish for a while.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut firewall = ticker(FIREWALL);
+        loop {
+            let routes = Arc::clone(&self.routes.borrow_and_update());
+            self.apply(&routes).await;
+            let retry = Instant::now() + self.retry();
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return self.finish().await,
+                    changed = self.routes.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return self.finish().await,
+                    },
+                    () = sleep_until(retry), if !self.failing.is_empty() => break,
+                    _ = firewall.tick() => self.permit().await,
+                }
+            }
+        }
+    }
+
+    fn retry(&self) -> Duration {
+        let is_new = self.failing.values().any(|attempts| *attempts == 1);
+        if is_new { RETRY_FIRST } else { self.shared.config.retry }
+    }
+
+    async fn permit(&self) {
+        match self.namespace.permit().await {
+            // Said once, when the namespace was opened.
+            Ok(()) | Err(FirewallError::Missing(_)) => {}
+            Err(error) => {
+                let complaint = || tracing::warn!(%error, "pods may not reach virtual addresses");
+                self.shared.complaints.say("firewall", complaint);
+            }
+        }
+    }
+
+    /// Closes what is not wanted any more first: its place may be wanted by another Service.
+    async fn apply(&mut self, routes: &Routes) {
+        let wanted = |listen: &Listen| routes.listeners.get(listen).filter(|b| !b.endpoints.is_empty());
+        let unwanted: Vec<Listen> = self.open.keys().filter(|l| wanted(l).is_none()).copied().collect();
+        for listen in unwanted {
+            if let Some(open) = self.open.remove(&listen) {
+                open.close().await;
+            }
+        }
+        self.failing.retain(|listen, _| wanted(listen).is_some());
+        for (listen, backends) in &routes.listeners {
+            match self.open.get(listen) {
+                Some(open) => open.update(backends),
+                None if backends.endpoints.is_empty() => {}
+                None => self.open(*listen, backends).await,
+            }
+        }
+    }
+
+    async fn open(&mut self, listen: Listen, backends: &Arc<Backends>) {
+        match self.bind(listen, backends).await {
+            Ok(open) => {
+                if self.failing.remove(&listen).is_some_and(|attempts| attempts > 1) {
+                    tracing::info!(service = backends.service, "{} is open now", place(listen));
+                }
+                self.open.insert(listen, open);
+            }
+            Err(error) => {
+                let attempts = self.failing.entry(listen).or_default();
+                *attempts = attempts.saturating_add(1);
+                if *attempts == 2 {
+                    let (service, place) = (&backends.service, place(listen));
+                    tracing::warn!("service {service}: {place} cannot be opened: {error}; it is tried again");
+                }
+            }
+        }
+    }
+
+    async fn bind(&self, listen: Listen, backends: &Arc<Backends>) -> io::Result<Open> {
+        let target = Arc::new(Target::new(Arc::clone(backends)));
+        let stop = CancellationToken::new();
+        let (to, shared, until) = (Arc::clone(&target), Arc::clone(&self.shared), stop.clone());
+        let task = match listen {
+            Listen::Virtual { protocol: Protocol::Tcp, address } => {
+                tokio::spawn(tcp::serve(self.namespace.tcp(address).await?, to, shared, until))
+            }
+            Listen::Virtual { protocol: Protocol::Udp, address } => {
+                tokio::spawn(udp::serve(self.namespace.udp(address).await?, to, shared, until))
+            }
+            Listen::Node { protocol: Protocol::Tcp, port } => {
+                tokio::spawn(tcp::serve(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?, to, shared, until))
+            }
+            Listen::Node { protocol: Protocol::Udp, port } => {
+                tokio::spawn(udp::serve(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?, to, shared, until))
+            }
+        };
+        Ok(Open { target, stop, task })
+    }
+
+    async fn finish(mut self) {
+        for open in std::mem::take(&mut self.open).into_values() {
+            open.close().await;
+        }
+        self.shared.tasks.close();
+        let open = self.shared.tasks.len();
+        if timeout(self.shared.config.drain, self.shared.tasks.wait()).await.is_err() {
+            tracing::info!(open, left = self.shared.tasks.len(), "connections are cut off");
+            self.shared.cut.cancel();
+            self.shared.tasks.wait().await;
+        }
+    }
+}
+
+impl Open {
+    fn update(&self, backends: &Arc<Backends>) {
+        if !Arc::ptr_eq(&self.target.backends(), backends) {
+            self.target.replace(Arc::clone(backends));
+        }
+    }
+}
+
+fn place(listen: Listen) -> String {
+    let name = |protocol| match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    };
+    match listen {
+        Listen::Virtual { protocol, address } => format!("{} port {address}", name(protocol)),
+        Listen::Node { protocol, port } => format!("node port {port}/{}", name(protocol)),
+    }
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,265 @@
+//! What is served: groups, versions, resources, their verbs; plain and aggregated.
+
+use serde_json::{Map, Value, json};
+
+use crate::object::Kind;
+use crate::object::kinds::{KINDS, NAMESPACE, Subresource};
+
+use super::routes::subresource_name;
+
+/// The Kubernetes version whose API is served.
+const MAJOR: &str = "1";
+const MINOR: &str = "33";
+
+/// Returns the version as clients and `kubectl get nodes` show it: of the API served, and ours.
+pub fn git_version() -> String {
+    format!("v{MAJOR}.{MINOR}.0+skein{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Returns the answer of `/version`. Clients decide by `gitVersion` which of their builds to run.
+pub fn version() -> Value {
+    json!({
+        "major": MAJOR,
+        "minor": MINOR,
+        "emulationMajor": MAJOR,
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": MAJOR,
+        "minCompatibilityMinor": "32",
+        "gitVersion": git_version(),
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": platform(),
+    })
+}
+
+/// `linux/amd64`, in Go's words.
+fn platform() -> String {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("{}/{arch}", std::env::consts::OS)
+}
+
+/// Returns the answer of `/`.
+pub fn root() -> Value {
+    let groups = group_versions().into_iter().filter(|(g, _)| !g.is_empty());
+    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis"].map(str::to_owned).into();
+    paths.extend(groups.flat_map(|(g, v)| [format!("/apis/{g}"), format!("/apis/{g}/{v}")]));
+    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    json!({ "paths": paths })
+}
+
+/// Returns the answer of `/api`. `host` is where the client thinks the server is.
+pub fn core_versions(host: &str) -> Value {
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}],
+    })
+}
+
+/// Returns the answer of `/apis`.
+pub fn groups() -> Value {
+    let groups = group_versions().into_iter().filter(|(g, _)| !g.is_empty());
+    let groups: Vec<_> = groups.map(|(g, v)| group_members(g, v)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// Returns the answer of `/apis/GROUP`.
+pub fn group(group: &str) -> Value {
+    let version = KINDS.iter().find(|k| k.group == group).map_or("v1", |k| k.version);
+    let mut answer = group_members(group, version);
+    answer["kind"] = json!("APIGroup");
+    answer["apiVersion"] = json!("v1");
+    answer
+}
+
+fn group_members(group: &str, version: &str) -> Value {
+    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    json!({"name": group, "versions": [version], "preferredVersion": version})
+}
+
+/// Returns the answer of `/api/v1` and `/apis/GROUP/VERSION`.
+pub fn resources(group: &str, version: &str) -> Value {
+    let kinds = KINDS.iter().filter(|k| k.group == group && k.version == version);
+    let resources: Vec<Value> = kinds.flat_map(|k| resource(k)).collect();
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
+}
+
+/// A kind and its subresources, as plain discovery lists them.
+fn resource(kind: &Kind) -> Vec<Value> {
+    let mut this = json!({
+        "name": kind.plural,
+        "singularName": kind.singular,
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": verbs(kind),
+    });
+    add_names(&mut this, kind);
+    let subresources = kind.subresources.iter().map(|sub| {
+        let mut it = json!({
+            "name": format!("{}/{}", kind.plural, subresource_name(*sub)),
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": subresource_verbs(*sub),
+        });
+        if let Subresource::Scale = sub {
+            it["group"] = json!("autoscaling");
+            it["version"] = json!("v1");
+            it["kind"] = json!("Scale");
+        }
+        it
+    });
+    std::iter::once(this).chain(subresources).collect()
+}
+
+/// Returns the aggregated answer of `/api` (`core`) or `/apis`.
+pub fn aggregated(core: bool) -> Value {
+    let groups = group_versions().into_iter().filter(|(g, _)| g.is_empty() == core);
+    let items: Vec<Value> = groups
+        .map(|(group, version)| {
+            let kinds = KINDS.iter().filter(|k| k.group == group && k.version == version);
+            let resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
+            let mut metadata = Map::new();
+            if !group.is_empty() {
+                metadata.insert("name".into(), json!(group));
+            }
+            metadata.insert("creationTimestamp".into(), Value::Null);
+            json!({
+                "metadata": metadata,
+                "versions": [{"version": version, "resources": resources, "freshness": "Current"}],
+            })
+        })
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let this = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let subresources = kind.subresources.iter().map(|sub| {
+        let response = match sub {
+            Subresource::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
+            Subresource::Status | Subresource::Log => this.clone(),
+        };
+        json!({
+            "subresource": subresource_name(*sub),
+            "responseKind": response,
+            "verbs": subresource_verbs(*sub),
+        })
+    });
+    let mut resource = json!({
+        "resource": kind.plural,
+        "responseKind": this,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": verbs(kind),
+    });
+    let subresources: Vec<_> = subresources.collect();
+    if !subresources.is_empty() {
+        resource["subresources"] = json!(subresources);
+    }
+    add_names(&mut resource, kind);
+    resource
+}
+
+fn add_names(resource: &mut Value, kind: &Kind) {
+    if !kind.short_names.is_empty() {
+        resource["shortNames"] = json!(kind.short_names);
+    }
+    if !kind.categories.is_empty() {
+        resource["categories"] = json!(kind.categories);
+    }
+}
+
+/// Returns what can be done with a kind.
+pub fn verbs(kind: &Kind) -> &'static [&'static str] {
+    const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+    if kind == &NAMESPACE { NO_COLLECTION } else { ALL }
+}
+
+fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
+    match subresource {
+        Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
+        Subresource::Log => &["get"],
+    }
+}
+
+/// The served group versions, in the order of the table of kinds.
+pub fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    for kind in KINDS {
+        if !found.contains(&(kind.group, kind.version)) {
+            found.push((kind.group, kind.version));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_one_that_clients_know() {
+        let version = version();
+        assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.33.0+skein"));
+        assert_eq!(version["minor"], "33");
+        assert!(version["platform"].as_str().unwrap().starts_with("linux/"));
+    }
+
+    #[test]
+    fn both_forms_of_discovery_name_the_same_resources() {
+        let mut plain = Vec::new();
+        for (group, version) in group_versions() {
+            for r in resources(group, version)["resources"].as_array().unwrap() {
+                plain.push((group.to_owned(), r["name"].as_str().unwrap().to_owned(), r["verbs"].clone()));
+            }
+        }
+        let mut aggregate = Vec::new();
+        for list in [aggregated(true), aggregated(false)] {
+            for item in list["items"].as_array().unwrap() {
+                let group = item["metadata"]["name"].as_str().unwrap_or_default();
+                for r in item["versions"][0]["resources"].as_array().unwrap() {
+                    let name = r["resource"].as_str().unwrap();
+                    aggregate.push((group.to_owned(), name.to_owned(), r["verbs"].clone()));
+                    for s in r["subresources"].as_array().unwrap_or(&Vec::new()) {
+                        let full = format!("{name}/{}", s["subresource"].as_str().unwrap());
+                        aggregate.push((group.to_owned(), full, s["verbs"].clone()));
+                    }
+                }
+            }
+        }
+        assert_eq!(plain, aggregate);
+        assert!(plain.iter().any(|(g, n, _)| g == "apps" && n == "deployments/scale"));
+        assert!(plain.iter().any(|(g, n, _)| g.is_empty() && n == "pods/log"));
+    }
+
+    #[test]
+    fn deployments_are_described_as_upstream_does() {
+        let apps = resources("apps", "v1");
+        assert_eq!(apps["groupVersion"], "apps/v1");
+        let deployments = &apps["resources"][0];
+        assert_eq!(deployments["singularName"], "deployment");
+        assert_eq!(deployments["shortNames"], json!(["deploy"]));
+        assert_eq!(deployments["categories"], json!(["all"]));
+        let scale = apps["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments/scale").unwrap();
+        assert_eq!((&scale["group"], &scale["kind"]), (&json!("autoscaling"), &json!("Scale")));
+    }
+
+    #[test]
+    fn named_groups_are_listed_with_their_versions() {
+        let groups = groups();
+        let names: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["apps", "coordination.k8s.io", "discovery.k8s.io"]);
+        assert_eq!(group("apps")["preferredVersion"]["groupVersion"], "apps/v1");
+        assert!(!verbs(&NAMESPACE).contains(&"deletecollection"));
+    }
+}

@@ -1,0 +1,178 @@
+//! One request, one answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::handle::{Handle, Logs};
+use crate::object::kinds::Subresource;
+use crate::object::write::Part;
+use crate::object::{Key, Kind};
+use crate::trust::User;
+
+use super::lists::Lists;
+use super::negotiate::{DISCOVERY, View, WHOLE, negotiate};
+use super::openapi::OpenApi;
+use super::params::Params;
+use super::routes::{self, Route};
+use super::status::Status;
+use super::verbs::{delete, read, write};
+use super::{body, discovery, json, logs, now, present};
+
+/// How long a request may take until its answer begins; watches and logs go on from there.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What answers requests; knows nothing of connections.
+pub struct Api {
+    pub(super) handle: Handle,
+    pub(super) logs: Arc<dyn Logs>,
+    pub(super) lists: Lists,
+    openapi: OpenApi,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// What a request says besides its path.
+pub(super) struct Call {
+    pub(super) head: Parts,
+    pub(super) params: Params,
+    pub(super) body: Body,
+}
+
+impl Api {
+    /// Makes the API of the node behind `handle`. With `shutdown`, watches and followed logs end.
+    pub fn new(handle: Handle, logs: Arc<dyn Logs>, shutdown: CancellationToken) -> Self {
+        Self { handle, logs, lists: Lists::default(), openapi: OpenApi::default(), shutdown }
+    }
+
+    /// Answers a request of `user`, or of anybody.
+    pub async fn answer(&self, request: Request<Body>, user: Option<&User>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.route(request, user)).await;
+        let late = || Status::timeout("request did not complete within the allotted timeout");
+        let answer = answer.unwrap_or_else(|_| Err(late())).unwrap_or_else(|status| status.response());
+        let user = user.map_or("system:anonymous", |u| &u.name);
+        tracing::debug!(%method, path, user, code = answer.status().as_u16(), "request");
+        answer
+    }
+
+    async fn route(&self, request: Request<Body>, user: Option<&User>) -> Result<Response<Body>, Status> {
+        let (head, body) = request.into_parts();
+        let params = Params::parse(head.uri.query().unwrap_or_default());
+        let route = routes::parse(head.uri.path());
+        let open = matches!(route, Some(Route::Health(_) | Route::Version));
+        // Until there are rules about who may do what, whoever holds a certificate of ours may do everything.
+        if user.is_none() && !open {
+            return Err(Status::unauthorized());
+        }
+        // To ignore these would be to do as administrator what was asked for as somebody else.
+        if let Some(name) = head.headers.get("impersonate-user") {
+            return Err(Status::no_impersonation(&String::from_utf8_lossy(name.as_bytes())));
+        }
+        let call = Call { head, params, body };
+        match route.ok_or_else(Status::no_such_path)? {
+            Route::Collection { kind, namespace } => self.collection(kind, namespace, call).await,
+            Route::Object(key) => self.object(key, call).await,
+            Route::Sub(key, subresource) => self.subresource(key, subresource, call).await,
+            _ if call.head.method != Method::GET => Err(Status::method_not_allowed()),
+            Route::Health(name) => Ok(health(name, &call.params)),
+            Route::Version => Ok(present::value(&discovery::version())),
+            Route::OpenApiIndex => self.openapi.index(&call.head.headers).await,
+            Route::OpenApiDocument { group, version } => {
+                self.openapi.document(group, version, &call.head.headers, &call.params).await
+            }
+            other => discover(&other, &call.head),
+        }
+    }
+
+    async fn collection(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<String>,
+        call: Call,
+    ) -> Result<Response<Body>, Status> {
+        // The objects of all namespaces can be listed together, but not written.
+        let writable = kind.namespaced == namespace.is_some();
+        match call.head.method {
+            Method::GET => read::collection(self, kind, namespace, &call.head.headers, &call.params).await,
+            Method::POST if writable => write::create(self, kind, &namespace.unwrap_or_default(), call).await,
+            Method::DELETE if writable && discovery::verbs(kind).contains(&"deletecollection") => {
+                let bytes = body::read(&call.head.headers, call.body).await?;
+                let (headers, params) = (&call.head.headers, &call.params);
+                delete::collection(self, kind, namespace.as_deref(), headers, params, &bytes).await
+            }
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    async fn object(&self, key: Key, call: Call) -> Result<Response<Body>, Status> {
+        match call.head.method {
+            Method::GET => read::get(self, &key, &call.head.headers, &call.params).await,
+            Method::PUT | Method::PATCH => write::change(self, &key, Part::Spec, call).await,
+            Method::DELETE => {
+                let bytes = body::read(&call.head.headers, call.body).await?;
+                delete::delete(self, &key, &call.head.headers, &call.params, &bytes).await
+            }
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    async fn subresource(&self, key: Key, subresource: Subresource, call: Call) -> Result<Response<Body>, Status> {
+        match (subresource, &call.head.method) {
+            (Subresource::Status, &Method::GET) => read::get(self, &key, &call.head.headers, &call.params).await,
+            (Subresource::Status, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Status, call).await,
+            (Subresource::Scale, &Method::GET) => read::scale(self, &key, &call.head.headers),
+            (Subresource::Scale, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Scale, call).await,
+            (Subresource::Log, &Method::GET) => logs::log(self, &key, &call.params, now()).await,
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+}
+
+fn discover(route: &Route, head: &Parts) -> Result<Response<Body>, Status> {
+    let aggregates = matches!(route, Route::CoreVersions | Route::Groups);
+    let wanted = negotiate(&head.headers, if aggregates { DISCOVERY } else { WHOLE })?;
+    let value: Value = match route {
+        Route::CoreVersions | Route::Groups if wanted.view == View::Aggregated => {
+            return Ok(aggregated(&discovery::aggregated(*route == Route::CoreVersions)));
+        }
+        Route::CoreVersions => {
+            let host = head.headers.get(HOST).and_then(|h| h.to_str().ok());
+            discovery::core_versions(host.or(head.uri.authority().map(|a| a.as_str())).unwrap_or_default())
+        }
+        Route::Groups => discovery::groups(),
+        Route::Group(group) => discovery::group(group),
+        Route::Resources { group, version } => discovery::resources(group, version),
+        _ => discovery::root(),
+    };
+    let mut response = present::document(wanted.form, StatusCode::OK, json::object(&value));
+    if aggregates {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    }
+    Ok(response)
+}
+
+/// The answer names what it is, or clients read it as the plain form.
+fn aggregated(value: &Value) -> Response<Body> {
+    const MEDIA: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let mut text = json::object(value);
+    text.push(b'\n');
+    let mut response = present::with_type(StatusCode::OK, MEDIA, text);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// The node's loop takes and shows; a process that answers at all is healthy.
+fn health(name: &str, params: &Params) -> Response<Body> {
+    let text = if params.tristate("verbose").is_some() {
+        format!("[+]ping ok\n[+]snapshot ok\n{name} check passed\n")
+    } else {
+        "ok".to_owned()
+    };
+    present::with_type(StatusCode::OK, "text/plain; charset=utf-8", text)
+}

@@ -1,0 +1,178 @@
+//! Objects in the form and view that the client wants.
+
+use std::fmt::Write as _;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::ids::Revision;
+use crate::object::Kind;
+use crate::store::Entry;
+use crate::time::Wall;
+
+use super::json;
+use super::negotiate::{Form, OBJECTS, View, Wanted, negotiate};
+use super::params::Params;
+use super::status::Status;
+use super::table::{self, Include};
+
+/// How objects of one kind are to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens {
+    kind: &'static Kind,
+    wanted: Wanted,
+    include: Include,
+    /// For ages.
+    now: Wall,
+}
+
+/// What a list says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListMeta {
+    /// The revision at which all items are shown.
+    pub revision: Revision,
+    /// Where to go on, if there is more.
+    pub token: Option<String>,
+    /// How many more there are, if that is known.
+    pub remaining: Option<usize>,
+}
+
+impl Lens {
+    /// Reads what the client wants from `Accept` and `includeObject`.
+    ///
+    /// # Errors
+    /// 406 if nothing fits, 400 for a bad `includeObject`.
+    pub fn of(kind: &'static Kind, headers: &HeaderMap, params: &Params, now: Wall) -> Result<Self, Status> {
+        Ok(Self { kind, wanted: negotiate(headers, OBJECTS)?, include: Include::parse(params)?, now })
+    }
+
+    /// Returns how documents are written.
+    pub fn form(&self) -> Form {
+        self.wanted.form
+    }
+
+    /// Answers with one object.
+    pub fn object(&self, code: StatusCode, entry: &Entry) -> Response<Body> {
+        let mut body = Vec::with_capacity(entry.json.len() + 1);
+        self.write_object(&mut body, &entry.json, true);
+        self.respond(code, body)
+    }
+
+    /// Answers with a list.
+    pub fn list<'a>(&self, meta: &ListMeta, entries: impl Iterator<Item = &'a Entry>) -> Response<Body> {
+        let mut body = Vec::new();
+        match self.wanted.view {
+            View::Table => {
+                let rows: Vec<_> = entries.map(|e| table::row(self.kind, &e.value(), self.include, self.now)).collect();
+                let meta: Value = serde_json::from_str(&meta.json()).expect("list metadata is JSON");
+                body = json::object(&table::document(self.kind, &meta, &rows, true));
+            }
+            View::Metadata => {
+                write_list_head(&mut body, "PartialObjectMetadataList", "meta.k8s.io/v1", meta);
+                write_items(&mut body, entries, |out, e| {
+                    json::write_object(out, table::partial_metadata(&e.value()).to_string().as_bytes());
+                });
+            }
+            View::Whole | View::Aggregated => {
+                let kind = format!("{}List", self.kind.kind);
+                write_list_head(&mut body, &kind, &self.kind.api_version(), meta);
+                write_items(&mut body, entries, |out, e| json::write_item(out, &e.json));
+            }
+        }
+        self.respond(StatusCode::OK, body)
+    }
+
+    /// Appends one object in JSON. `columns` says whether a table describes its columns.
+    pub fn write_object(&self, out: &mut Vec<u8>, json: &[u8], columns: bool) {
+        if self.wanted.view == View::Whole {
+            return json::write_object(out, json);
+        }
+        let object: Value = serde_json::from_slice(json).expect("an entry holds valid JSON");
+        let shown = match self.wanted.view {
+            View::Table => {
+                let row = table::row(self.kind, &object, self.include, self.now);
+                let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                table::document(self.kind, &meta, &[row], columns)
+            }
+            _ => table::partial_metadata(&object),
+        };
+        out.extend(json::object(&shown));
+    }
+
+    /// Returns the lens with a later time, for the ages in a watch.
+    #[must_use]
+    pub fn at(self, now: Wall) -> Self {
+        Self { now, ..self }
+    }
+
+    fn respond(&self, code: StatusCode, body: Vec<u8>) -> Response<Body> {
+        document(self.wanted.form, code, body)
+    }
+}
+
+impl ListMeta {
+    fn json(&self) -> String {
+        let mut text = format!(r#"{{"resourceVersion":"{}""#, self.revision);
+        if let Some(token) = &self.token {
+            // The token is base64: nothing in it needs an escape.
+            let _ = write!(text, r#","continue":"{token}""#);
+        }
+        if let Some(remaining) = self.remaining {
+            let _ = write!(text, r#","remainingItemCount":{remaining}"#);
+        }
+        text.push('}');
+        text
+    }
+}
+
+fn write_list_head(out: &mut Vec<u8>, kind: &str, api_version: &str, meta: &ListMeta) {
+    let meta = meta.json();
+    out.extend(format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#).as_bytes());
+}
+
+fn write_items<'a>(
+    out: &mut Vec<u8>,
+    entries: impl Iterator<Item = &'a Entry>,
+    mut write: impl FnMut(&mut Vec<u8>, &Entry),
+) {
+    for (at, entry) in entries.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(out, entry);
+    }
+    out.extend(b"]}");
+}
+
+/// Answers with a JSON document, turned into YAML where that is wanted.
+pub fn document(form: Form, code: StatusCode, mut json: Vec<u8>) -> Response<Body> {
+    let (media, body) = match form {
+        Form::Json => {
+            json.push(b'\n');
+            ("application/json", json)
+        }
+        Form::Yaml => ("application/yaml", yaml(&json)),
+    };
+    with_type(code, media, body)
+}
+
+/// Answers with a value as a JSON document.
+pub fn value(value: &Value) -> Response<Body> {
+    document(Form::Json, StatusCode::OK, json::object(value))
+}
+
+/// Answers with a body of a media type. Nothing here may be kept by a cache in between.
+pub fn with_type(code: StatusCode, media: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+fn yaml(json: &[u8]) -> Vec<u8> {
+    let value: Value = serde_json::from_slice(json).expect("our own documents are valid JSON");
+    serde_yaml_ng::to_string(&value).expect("JSON is valid YAML").into_bytes()
+}

@@ -1,0 +1,191 @@
+//! create, update and patch: read what is there, compute what shall be, commit it if nothing came between.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use serde_json::Value;
+
+use crate::api::dispatch::Call;
+use crate::api::params::Params;
+use crate::api::present::{self, Lens};
+use crate::api::status::{Cause, Details, Status};
+use crate::api::{Api, body, json, now};
+use crate::object::patch::PatchType;
+use crate::object::write::{self, FieldValidation, Part, WriteError, Written};
+use crate::object::{Key, Kind, validation};
+use crate::store::{Change, Committed, Precondition, Rejected};
+
+/// How often a write is computed anew because the object was changed meanwhile.
+const ATTEMPTS: usize = 20;
+
+/// How long a stale write waits for the change that made it so to be shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often a generated name is drawn anew because it is taken.
+const NAMES: usize = 8;
+
+/// The options that all writes share.
+struct Options {
+    dry_run: bool,
+    validation: FieldValidation,
+}
+
+impl Options {
+    fn parse(kind: &'static str, params: &Params) -> Result<Self, Status> {
+        let validation = match params.text("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Strict") => FieldValidation::Strict,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some(other) => {
+                let supported = "supported values: \"Ignore\", \"Strict\", \"Warn\"";
+                let message = format!("Unsupported value: {other:?}: {supported}");
+                return Err(Status::invalid_options(kind, "fieldValidation", message));
+            }
+        };
+        Ok(Self { dry_run: body::dry_run(kind, params, &[])?, validation })
+    }
+}
+
+/// Makes an object.
+///
+/// # Errors
+/// What is wrong with the body, or why the store refuses.
+pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call) -> Result<Response<Body>, Status> {
+    let (headers, params) = (&call.head.headers, &call.params);
+    let lens = Lens::of(kind, headers, params, now())?;
+    let options = Options::parse("CreateOptions", params)?;
+    let bytes = body::read(headers, call.body).await?;
+    let media = body::media_type(headers);
+    for attempt in 1.. {
+        let suffix = write::suffix(SysRng.try_next_u64().map_err(Status::internal)?);
+        let written = write::create(kind, namespace, &bytes, &media, options.validation, &suffix);
+        let written = written.map_err(|e| refused(e, &Key::new(kind, namespace, "")))?;
+        let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
+        let generated = attempt < NAMES && name.ends_with(&suffix);
+        let key = Key::new(kind, namespace, name);
+        match api.handle.commit(Change::Create { key, object: written.object }, options.dry_run).await {
+            Err(Rejected::AlreadyExists { .. }) if generated => {}
+            answer => return Ok(warn(lens.object(StatusCode::CREATED, &answer?.entry), &written.warnings)),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Replaces (PUT) or patches (PATCH) an object or a part of it.
+///
+/// # Errors
+/// 404 if it is not there, 409 if it is not as the client assumed, 415 for a form that is not read, and what is wrong
+/// with the body.
+pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Response<Body>, Status> {
+    let (headers, params) = (&call.head.headers, &call.params);
+    let media = body::media_type(headers);
+    let form = if call.head.method == Method::PATCH { Some(patch_type(&media)?) } else { None };
+    let lens = Lens::of(key.kind, headers, params, now())?;
+    let options = Options::parse(if form.is_some() { "PatchOptions" } else { "UpdateOptions" }, params)?;
+    let bytes = body::read(headers, call.body).await?;
+    let compute = |current: &Value| match form {
+        Some(form) => write::patch(key.kind, current, &bytes, form, part, options.validation),
+        None => write::update(key.kind, current, &bytes, &media, part, options.validation),
+    };
+    let (committed, warnings) = modify(api, key, part, options.dry_run, compute).await?;
+    let answer = match part {
+        Part::Spec | Part::Status => lens.object(StatusCode::OK, &committed.entry),
+        Part::Scale => {
+            present::document(lens.form(), StatusCode::OK, json::object(&write::scale(&committed.entry.value())))
+        }
+    };
+    Ok(warn(answer, &warnings))
+}
+
+fn patch_type(media: &str) -> Result<PatchType, Status> {
+    PatchType::of(media).ok_or_else(|| {
+        Status::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+        )
+    })
+}
+
+/// Changes an object by computing it anew from what is shown, until nothing comes between. A client that names a
+/// revision is told when it is not the object's; one that does not never notices.
+async fn modify(
+    api: &Api,
+    key: &Key,
+    part: Part,
+    dry_run: bool,
+    compute: impl Fn(&Value) -> Result<Written, WriteError>,
+) -> Result<(Committed, Vec<String>), Status> {
+    let mut snapshots = api.handle.snapshots();
+    for _ in 0..ATTEMPTS {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
+        let written = compute(&entry.value()).map_err(|e| refused(e, key))?;
+        if written.revision.is_some_and(|r| r != entry.revision) {
+            break;
+        }
+        let (key, mut object, when) = (key.clone(), written.object, Precondition::unchanged(entry));
+        let change = match part {
+            Part::Spec | Part::Scale => Change::Update { key, object, when },
+            Part::Status => Change::Status { key, status: object["status"].take(), when },
+        };
+        match api.handle.commit(change, dry_run).await {
+            Ok(committed) => return Ok((committed, written.warnings)),
+            // What came between may be accepted but not durable yet, hence not shown: wait for it, if only for a
+            // while. Then the object is looked at again.
+            Err(Rejected::Stale { .. }) => drop(tokio::time::timeout(SHOWN_WITHIN, snapshots.changed()).await),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(Status::modified(key))
+}
+
+fn refused(error: WriteError, key: &Key) -> Status {
+    match error {
+        WriteError::BadRequest(message) => Status::bad_request(message),
+        WriteError::UnsupportedMediaType(message) => Status::unsupported_media_type(message),
+        WriteError::Invalid { group, kind, name, causes } => {
+            let cause =
+                |c: validation::Cause| Cause { reason: c.reason.as_str().into(), message: c.message, field: c.field };
+            let causes = causes.into_iter().map(cause).collect();
+            Status::invalid(Details { name, group, kind, causes, ..Details::default() })
+        }
+        WriteError::Unprocessable(why) => Status::unprocessable(why),
+        WriteError::Conflict(why) => Status::conflict(key, &why),
+        WriteError::TooLarge(message) => Status::patch_too_large(message),
+    }
+}
+
+/// Adds `Warning` headers. Anything but a well-formed quoted string makes clients drop them silently.
+fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let mut text = String::from("299 - \"");
+        for c in warning.chars() {
+            match c {
+                '"' | '\\' => drop(write!(text, "\\{c}")),
+                c if c.is_control() => text.push(' '),
+                c => text.push(c),
+            }
+        }
+        text.push('"');
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_quoted() {
+        let response = warn(Response::new(Body::empty()), &["unknown field \"spec.x\"".into(), "a\nb\\".into()]);
+        let all: Vec<_> = response.headers().get_all(header::WARNING).iter().map(|v| v.to_str().unwrap()).collect();
+        assert_eq!(all, [r#"299 - "unknown field \"spec.x\"""#, r#"299 - "a b\\""#]);
+    }
+}

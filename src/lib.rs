@@ -20,6 +20,7 @@ pub mod trust;
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod config;
 pub mod disk;
 pub mod dns;
 pub mod handle;

@@ -1,3 +1,5 @@
 //! The binary `agent`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    skein::cli::main()
+}

@@ -1,3 +1,105 @@
 //! The command line: `agent up | status | kubeconfig`.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod kubeconfig;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::agent;
+use crate::config::{Config, Settings};
+
+/// Skein: a masterless container orchestrator. Every machine runs this one program.
+#[derive(Parser)]
+#[command(name = "agent", version, about, propagate_version = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// File with settings (YAML; the names of `agent up`'s flags)
+    #[arg(long, global = true, env = "SKEIN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start this machine's agent; the first time, found a cluster
+    ///
+    /// Stays in the foreground until SIGTERM or SIGINT; pods go on running then. With NOTIFY_SOCKET set (systemd's
+    /// Type=notify) it tells when it is ready. Logs go to standard error; RUST_LOG sets how much (default: info).
+    Up {
+        #[command(flatten)]
+        settings: Settings,
+        /// Write logs as JSON, one object a line
+        #[arg(long, env = "SKEIN_LOG_JSON")]
+        log_json: bool,
+    },
+    /// Tell how the agent and the cluster are
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: status::Format,
+    },
+    /// Print a kubeconfig for this cluster's administrator
+    Kubeconfig {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the agent lives.
+#[derive(clap::Args)]
+struct Place {
+    /// The agent's data folder [default: /var/lib/skein]
+    #[arg(long, env = "SKEIN_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+/// Runs the program. Exit codes: 0 done, 1 failed (one sentence on standard error), 2 wrong usage.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Up { settings, log_json } => up(settings, log_json, cli.config),
+        Command::Status { place, output } => folder(place, cli.config).and_then(|f| status::run(&f, output)),
+        Command::Kubeconfig { place } => folder(place, cli.config).and_then(|f| kubeconfig::run(&f)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn up(settings: Settings, log_json: bool, file: Option<PathBuf>) -> anyhow::Result<()> {
+    log_to_stderr(log_json);
+    let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    let config: Config = settings.over(from_file(file)?).complete(&host)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    runtime.block_on(agent::run(config))
+}
+
+/// Worker threads of the agent: enough that one slow computation does not hold up the rest, few enough for a small board.
+const WORKERS: usize = 4;
+
+fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if json { log.json().init() } else { log.init() }
+}
+
+fn from_file(file: Option<PathBuf>) -> anyhow::Result<Settings> {
+    Ok(file.map(|path| Settings::read(&path)).transpose()?.unwrap_or_default())
+}
+
+fn folder(place: Place, file: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let configured = from_file(file)?.data;
+    Ok(place.data.or(configured).unwrap_or_else(|| crate::config::DATA.into()))
+}

@@ -1,5 +1,268 @@
 //! All pure rooms as one machine: `handle(now, input) -> outputs`. It dispatches, it does not decide.
+//!
+//! ```text
+//! input -> store / kubelet -> settle: visible changes wake controllers, scheduler, kubelet, routing, whose wishes
+//!          are committed in turn, until nothing is left to do now -> outputs
+//! ```
+//!
+//! Invariants:
+//! * *Read your writes*: a snapshot that shows a write is published before the write is answered.
+//! * *Acknowledged is durable*: a request is answered only when its records are on disk.
+//! * *No runaway work* (rule 12): a key is reconciled again only on a view that holds all changes of its last
+//!   reconcile.
 
 pub mod io;
 
+mod bootstrap;
+mod local;
+mod notes;
+mod placement;
+mod requests;
+mod traffic;
+mod work;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+
+use crate::ids::{RequestId, Revision, Term};
+use crate::kubelet::{self, Kubelet};
+use crate::object::kinds::KINDS;
+use crate::routing;
+use crate::store::{
+    self, Author, Change, Committed, OpenReport, Receipt, Rejected, Snapshot, Store, Ticket, WatchEvent,
+};
+use crate::time::Now;
+
 pub use io::{Effect, Input, Output, Request};
+
+use notes::Recorder;
+use placement::Placement;
+use traffic::Traffic;
+use work::{Work, WorkQueue};
+
+/// What a node is told at its start.
+pub struct Config {
+    /// This node's name in the cluster.
+    pub name: String,
+    /// The host's address, at which the API is served.
+    pub address: Ipv4Addr,
+    /// The API's port.
+    pub api_port: u16,
+    /// The address of the `kubernetes` Service.
+    pub api_address: Ipv4Addr,
+    /// This node's pod range.
+    pub pod_range: Ipv4Net,
+    /// The term in which this node leads; durable already.
+    pub term: Term,
+    /// The store's own.
+    pub store: store::Config,
+    /// The kubelet's own.
+    pub kubelet: kubelet::Config,
+    /// The routes' own.
+    pub routing: routing::Config,
+}
+
+/// One node: every room that decides, and the state between them.
+pub struct Node {
+    name: String,
+    address: Ipv4Addr,
+    api_port: u16,
+    api_address: Ipv4Addr,
+    pod_range: Ipv4Net,
+    term: Term,
+    store: Store,
+    kubelet: Kubelet,
+    work: WorkQueue,
+    placement: Placement,
+    traffic: Traffic,
+    recorder: Recorder,
+    /// Who waits for a change to be shown.
+    waiting: BTreeMap<Ticket, Waiter>,
+    /// Up to where the rooms have seen the store's changes.
+    seen: Revision,
+    /// Up to where the world has seen them.
+    published: Revision,
+    /// Answers ready to go out after the next publication.
+    answers: Vec<(RequestId, Result<Committed, Rejected>)>,
+    /// Effects of this input, in order.
+    effects: Vec<Effect>,
+    /// When bootstrap objects are next looked after.
+    next_upkeep: crate::time::Mono,
+}
+
+/// Who waits for a change to be shown.
+enum Waiter {
+    Request(RequestId),
+    Work(Work),
+    Nobody,
+}
+
+/// How often the rooms may wake each other in one turn; what is left waits for the next input.
+const ROUNDS: usize = 16;
+
+impl Node {
+    /// Makes a node of the records on its disk.
+    pub fn new(config: Config, records: impl IntoIterator<Item = Vec<u8>>, now: Now) -> (Self, OpenReport) {
+        let (store, report) = Store::open(config.store, records, now);
+        let node = Self {
+            name: config.name,
+            address: config.address,
+            api_port: config.api_port,
+            api_address: config.api_address,
+            pod_range: config.pod_range,
+            term: config.term,
+            seen: store.snapshot().revision(),
+            published: Revision(0),
+            store,
+            kubelet: Kubelet::new(config.kubelet),
+            work: WorkQueue::default(),
+            placement: Placement::default(),
+            traffic: Traffic::new(config.routing),
+            recorder: Recorder::default(),
+            waiting: BTreeMap::new(),
+            answers: Vec::new(),
+            effects: Vec::new(),
+            next_upkeep: crate::time::Mono::default(),
+        };
+        (node, report)
+    }
+
+    /// Returns the cluster as it is shown now.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.store.snapshot()
+    }
+
+    /// Returns all live records, for the log's compaction.
+    pub fn records(&self) -> Vec<Vec<u8>> {
+        self.store.records().collect()
+    }
+
+    /// Begins: wakes every room with what the store holds.
+    pub fn start(&mut self, now: Now) -> Vec<Output> {
+        self.upkeep(now);
+        self.work.add_all(crate::controllers::all(self.store.snapshot()), now.mono);
+        self.placement.start(self.store.snapshot());
+        self.traffic.start(self.store.snapshot());
+        self.wake_kubelet(now, kubelet::Input::Changed);
+        self.settle(now);
+        self.outputs()
+    }
+
+    /// Takes an input and returns what is to be done, in order.
+    pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
+        match input {
+            Input::Request { id, request } => self.request(now, id, request),
+            Input::Persisted(id) => {
+                for (ticket, committed) in self.store.persisted(id) {
+                    self.shown(now, ticket, committed);
+                }
+            }
+            Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
+            Input::Tick => self.tick(now),
+        }
+        self.settle(now);
+        self.outputs()
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.store.tick(now);
+        if now.mono >= self.next_upkeep {
+            self.upkeep(now);
+        }
+        self.wake_kubelet(now, kubelet::Input::Tick);
+    }
+
+    /// Lets the rooms react to visible changes, and to each other, until all is quiet.
+    fn settle(&mut self, now: Now) {
+        for _ in 0..ROUNDS {
+            let events = self.fresh_events();
+            self.dispatch(now, &events);
+            self.place_pods(now);
+            self.run_work(now);
+            self.refresh_traffic(now);
+            if self.store.snapshot().revision() == self.seen {
+                break;
+            }
+        }
+    }
+
+    /// Returns what was shown since the last look, oldest first.
+    fn fresh_events(&mut self) -> Vec<Arc<WatchEvent>> {
+        let view = self.store.snapshot();
+        if view.revision() == self.seen {
+            return Vec::new();
+        }
+        let mut events = Vec::new();
+        for kind in KINDS {
+            match view.events_since(kind, self.seen) {
+                Ok(fresh) => events.extend(fresh.cloned()),
+                // More happened at once than the history holds: look at everything of this kind again.
+                Err(_) => self.work.look_again(),
+            }
+        }
+        events.sort_by_key(|e| e.revision);
+        self.seen = view.revision();
+        events
+    }
+
+    fn dispatch(&mut self, now: Now, events: &[Arc<WatchEvent>]) {
+        if self.work.must_look_again() {
+            self.work.add_all(crate::controllers::all(self.store.snapshot()), now.mono);
+            self.placement.start(self.store.snapshot());
+            self.traffic.start(self.store.snapshot());
+        }
+        for event in events {
+            self.work.add_all(crate::controllers::affected(event, self.store.snapshot()), now.mono);
+            self.placement.notice(event);
+            self.traffic.notice(event, self.store.snapshot());
+            self.recorder.notice(event);
+        }
+        if events.iter().any(|e| local::concerns(e, &self.name)) {
+            self.wake_kubelet(now, kubelet::Input::Changed);
+        }
+    }
+
+    /// Commits a change of our own. `waiter` is told when it is shown.
+    fn commit(&mut self, now: Now, author: Author, change: Change, waiter: Waiter) -> Result<(), Rejected> {
+        match self.store.commit(now, author, self.term, change)? {
+            Receipt::Pending(ticket) => {
+                self.waiting.insert(ticket, waiter);
+            }
+            Receipt::Unchanged(committed) | Receipt::Shown(committed) => self.tell(now, waiter, committed),
+        }
+        Ok(())
+    }
+
+    fn shown(&mut self, now: Now, ticket: Ticket, committed: Committed) {
+        if let Some(waiter) = self.waiting.remove(&ticket) {
+            self.tell(now, waiter, committed);
+        }
+    }
+
+    fn tell(&mut self, now: Now, waiter: Waiter, committed: Committed) {
+        match waiter {
+            Waiter::Request(id) => self.answers.push((id, Ok(committed))),
+            Waiter::Work(work) => self.work.change_shown(&work, now.mono),
+            Waiter::Nobody => {}
+        }
+    }
+
+    /// Gathers the outputs of this turn: what must be written, what is shown, answers, then the rest.
+    fn outputs(&mut self) -> Vec<Output> {
+        let mut effects = Vec::new();
+        if let Some(batch) = self.store.take_batch() {
+            effects.push(Effect::Persist { id: batch.id, records: batch.records, urgent: batch.urgent });
+        }
+        let view = self.store.snapshot();
+        if view.revision() != self.published {
+            self.published = view.revision();
+            effects.push(Effect::Publish(view.clone()));
+        }
+        effects.extend(self.answers.drain(..).map(|(id, result)| Effect::Answer { id, result }));
+        effects.append(&mut self.effects);
+        effects.into_iter().map(|effect| Output { after: None, effect }).collect()
+    }
+}

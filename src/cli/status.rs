@@ -1,0 +1,208 @@
+//! `agent status`: asks the agent's own API how things are.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::kubeconfig;
+
+/// How long the agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How things are.
+#[derive(Debug, Serialize)]
+struct Report {
+    server: String,
+    version: String,
+    nodes: Vec<NodeLine>,
+    pods: Pods,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeLine {
+    name: String,
+    ready: bool,
+    reason: String,
+    address: String,
+    runtime: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Pods {
+    total: usize,
+    running: usize,
+    ready: usize,
+    failed: usize,
+}
+
+/// Prints the report. Fails if the agent does not answer or a node is not ready.
+pub fn run(folder: &Path, format: Format) -> anyhow::Result<()> {
+    let config = kubeconfig::read(folder)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async { tokio::time::timeout(PATIENCE, report(&config)).await };
+    let report = runtime.block_on(asked).map_err(|_| anyhow!("the agent did not answer within {PATIENCE:?}"))??;
+    match format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Format::Text => print(&report),
+    }
+    match report.nodes.iter().find(|n| !n.ready) {
+        Some(node) => bail!("node {} is not ready: {}", node.name, node.reason),
+        None => Ok(()),
+    }
+}
+
+fn print(report: &Report) {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let paint = |text: &str, code: u8| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    println!("API      {} ({})", report.server, report.version);
+    for node in &report.nodes {
+        let state = if node.ready { paint("Ready", 32) } else { paint(&format!("NotReady: {}", node.reason), 31) };
+        println!("Node     {} {} {} {state}", node.name, node.address, node.runtime);
+    }
+    let Pods { total, running, ready, failed } = report.pods;
+    let failed = if failed > 0 { paint(&format!(", {failed} failed"), 31) } else { String::new() };
+    println!("Pods     {total}: {running} running, {ready} ready{failed}");
+}
+
+async fn report(kubeconfig: &str) -> anyhow::Result<Report> {
+    let client = Client::of(kubeconfig)?;
+    let version = client.get("/version").await?;
+    let nodes = client.get("/api/v1/nodes").await?;
+    let pods = client.get("/api/v1/pods").await?;
+    Ok(Report {
+        server: client.server,
+        version: text(&version["gitVersion"]),
+        nodes: items(&nodes).map(node_line).collect(),
+        pods: count(items(&pods)),
+    })
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list["items"].as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn node_line(node: &Value) -> NodeLine {
+    let status = &node["status"];
+    let ready = condition(node, "Ready");
+    let address = status["addresses"].as_array().and_then(|a| a.iter().find(|a| a["type"] == "InternalIP"));
+    NodeLine {
+        name: text(&node["metadata"]["name"]),
+        ready: ready.is_some_and(|c| c["status"] == "True"),
+        reason: ready.map_or_else(|| "it has not reported yet".into(), |c| text(&c["message"])),
+        address: address.map(|a| text(&a["address"])).unwrap_or_default(),
+        runtime: text(&status["nodeInfo"]["containerRuntimeVersion"]),
+    }
+}
+
+fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
+}
+
+fn count<'a>(pods: impl Iterator<Item = &'a Value>) -> Pods {
+    pods.fold(Pods::default(), |mut sum, pod| {
+        sum.total += 1;
+        sum.running += usize::from(pod["status"]["phase"] == "Running");
+        sum.failed += usize::from(pod["status"]["phase"] == "Failed");
+        sum.ready += usize::from(condition(pod, "Ready").is_some_and(|c| c["status"] == "True"));
+        sum
+    })
+}
+
+/// Talks to the API as the kubeconfig's user.
+struct Client {
+    server: String,
+    host: String,
+    port: u16,
+    connector: TlsConnector,
+}
+
+impl Client {
+    fn of(kubeconfig: &str) -> anyhow::Result<Self> {
+        let config: Value = serde_yaml_ng::from_str(kubeconfig).context("the kubeconfig is not understood")?;
+        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
+        let server = text(&cluster["server"]);
+        let (host, port) = server
+            .strip_prefix("https://")
+            .and_then(|s| s.rsplit_once(':'))
+            .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
+            .ok_or_else(|| anyhow!("the kubeconfig names no server"))?;
+        let pem = |value: &Value| STANDARD.decode(text(value)).context("the kubeconfig is damaged");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&pem(&cluster["certificate-authority-data"])?)?)?;
+        let certificate = CertificateDer::from_pem_slice(&pem(&user["client-certificate-data"])?)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem(&user["client-key-data"])?)?;
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)?;
+        Ok(Self { server, host, port, connector: TlsConnector::from(Arc::new(tls)) })
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let unreachable = || format!("the agent does not answer at {}", self.server);
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.with_context(unreachable)?;
+        let name = ServerName::try_from(self.host.clone())?;
+        let stream = self.connector.connect(name, stream).await.with_context(unreachable)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = hyper::Request::get(path).header("Host", &self.host).body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await.with_context(unreachable)?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!("{} answers {status} to {path}", self.server);
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_that_is_not_ready_says_why() {
+        let node = json!({"metadata": {"name": "n1"}, "status": {"conditions": [
+            {"type": "Ready", "status": "False", "message": "container runtime is down"}]}});
+        let line = node_line(&node);
+        assert!(!line.ready);
+        assert_eq!(line.reason, "container runtime is down");
+    }
+
+    #[test]
+    fn pods_are_counted_by_what_they_do() {
+        let pod = |phase: &str, ready: &str| json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+        let pods = [pod("Running", "True"), pod("Running", "False"), pod("Failed", "False")];
+        let sum = count(pods.iter());
+        assert_eq!((sum.total, sum.running, sum.ready, sum.failed), (3, 2, 1, 1));
+    }
+}

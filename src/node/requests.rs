@@ -1,0 +1,20 @@
+//! What API clients ask for.
+
+use crate::ids::RequestId;
+use crate::store::Author;
+use crate::time::Now;
+
+use super::{Node, Request, Waiter};
+
+impl Node {
+    pub(super) fn request(&mut self, now: Now, id: RequestId, request: Request) {
+        let result = if request.dry_run {
+            self.store.dry_run(now, Author::Client, self.term, request.change).map(|c| self.answers.push((id, Ok(c))))
+        } else {
+            self.commit(now, Author::Client, request.change, Waiter::Request(id))
+        };
+        if let Err(rejected) = result {
+            self.answers.push((id, Err(rejected)));
+        }
+    }
+}

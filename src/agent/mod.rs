@@ -60,7 +60,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let (node, report) = Node::new(node_config(&config, &genesis, address), recovered.records, start);
     for refused in &report.refused {
-        tracing::error!("a record of the log is refused: {refused}");
+        tracing::error!("record {} of the log is refused: {}", refused.index, refused.reason);
     }
     tracing::info!(objects = node.snapshot().all().count(), "state loaded");
 
@@ -114,6 +114,7 @@ fn announce(config: &Config, genesis: &Genesis, address: Ipv4Addr) {
 
 fn node_config(config: &Config, genesis: &Genesis, address: Ipv4Addr) -> node::Config {
     let store = store::Config {
+        node: genesis.node_id(),
         key: genesis.key.clone(),
         tag: genesis.identity.tag,
         incarnation: genesis.vote.incarnation,

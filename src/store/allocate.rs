@@ -1,278 +1,241 @@
-//! ClusterIPs and NodePorts: picked by the node that takes the write, by hash of the uid, past those taken.
+//! Addresses and ports of Services: picked at once by the node that takes the write, kept with the Service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::ids::Uid;
 use crate::object::Key;
 
 use super::change::Rejected;
 
-/// What may be given.
-#[derive(Clone, Debug)]
-pub struct Ranges {
-    /// ClusterIPs.
-    pub addresses: Ipv4Net,
-    /// Addresses that are given only to those who ask for them by name.
-    pub reserved: Vec<Ipv4Addr>,
-    /// NodePorts.
-    pub ports: RangeInclusive<u16>,
+/// What is taken, and from which ranges.
+#[derive(Debug)]
+pub struct Allocations {
+    range: Ipv4Net,
+    ports: RangeInclusive<u16>,
+    reserved: BTreeSet<Ipv4Addr>,
+    addresses: BTreeMap<Ipv4Addr, BTreeSet<Uid>>,
+    node_ports: BTreeMap<u16, BTreeSet<Uid>>,
 }
 
-/// What other Services hold.
-#[derive(Clone, Debug, Default)]
-pub struct Taken {
-    addresses: BTreeSet<Ipv4Addr>,
-    ports: BTreeSet<(u16, String)>,
-}
+impl Allocations {
+    /// Makes one in which nothing is taken. Reserved addresses are given only to who asks for them.
+    pub fn new(range: Ipv4Net, ports: RangeInclusive<u16>, reserved: impl IntoIterator<Item = Ipv4Addr>) -> Self {
+        let reserved = reserved.into_iter().collect();
+        Self { range, ports, reserved, addresses: BTreeMap::new(), node_ports: BTreeMap::new() }
+    }
 
-impl Taken {
-    /// Adds what a Service holds.
-    pub fn add(&mut self, service: &Value) {
-        self.addresses.extend(address(service));
-        for port in service["spec"]["ports"].as_array().into_iter().flatten() {
-            if let Some(number) = node_port(port) {
-                self.ports.insert((number, protocol(port)));
+    /// Notes what a Service has.
+    pub fn claim(&mut self, uid: Uid, intent: &Map<String, Value>) {
+        for address in addresses(intent) {
+            self.addresses.entry(address).or_default().insert(uid);
+        }
+        for port in node_ports(intent) {
+            self.node_ports.entry(port).or_default().insert(uid);
+        }
+    }
+
+    /// Forgets what a Service had.
+    pub fn release(&mut self, uid: Uid, intent: &Map<String, Value>) {
+        for address in addresses(intent) {
+            if self.addresses.get_mut(&address).is_some_and(|users| users.remove(&uid) && users.is_empty()) {
+                self.addresses.remove(&address);
+            }
+        }
+        for port in node_ports(intent) {
+            if self.node_ports.get_mut(&port).is_some_and(|users| users.remove(&uid) && users.is_empty()) {
+                self.node_ports.remove(&port);
             }
         }
     }
-}
 
-fn address(service: &Value) -> Option<Ipv4Addr> {
-    service["spec"]["clusterIP"].as_str()?.parse().ok()
-}
-
-fn node_port(port: &Value) -> Option<u16> {
-    u16::try_from(port["nodePort"].as_u64()?).ok().filter(|n| *n != 0)
-}
-
-fn protocol(port: &Value) -> String {
-    port["protocol"].as_str().unwrap_or("TCP").to_owned()
-}
-
-/// Gives a Service what it lacks; checks what it asks for. `before`: the Service as it was.
-///
-/// # Errors
-/// [`Rejected::Invalid`] in upstream's words.
-pub fn allocate(
-    ranges: &Ranges,
-    taken: &Taken,
-    key: &Key,
-    uid: Uid,
-    service: &mut Value,
-    before: Option<&Value>,
-) -> Result<(), Rejected> {
-    keep(service, before);
-    allocate_address(ranges, taken, key, uid, service)?;
-    allocate_ports(ranges, taken, key, uid, service)
-}
-
-/// Keeps what the Service had and an update leaves out.
-fn keep(service: &mut Value, before: Option<&Value>) {
-    let Some(before) = before else { return };
-    let spec = &mut service["spec"];
-    if spec["type"] == "ExternalName" {
-        return;
+    /// Completes what is asked of a Service with what it had (`old`) and with what it needs.
+    ///
+    /// # Errors
+    /// [`Rejected::Invalid`] if it asks for what is taken or out of range, or a range is full.
+    pub fn complete(
+        &self,
+        key: &Key,
+        uid: Uid,
+        intent: &mut Map<String, Value>,
+        old: Option<&Map<String, Value>>,
+    ) -> Result<(), Rejected> {
+        let Some(Value::Object(spec)) = intent.get_mut("spec") else { return Ok(()) };
+        let old = old.and_then(|old| old.get("spec")).and_then(Value::as_object);
+        self.complete_address(key, uid, spec, old)?;
+        self.complete_ports(key, uid, spec, old)
     }
-    for field in ["clusterIP", "clusterIPs"] {
-        if is_blank(&spec[field]) && !is_blank(&before["spec"][field]) && before["spec"]["type"] != "ExternalName" {
-            spec[field] = before["spec"][field].clone();
-        }
-    }
-    if !wants_node_ports(spec) {
-        return;
-    }
-    let old: Vec<Value> = before["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    for port in spec["ports"].as_array_mut().into_iter().flatten() {
-        let same = |o: &&Value| o["port"] == port["port"] && protocol(o) == protocol(port);
-        if node_port(port).is_none()
-            && let Some(number) = old.iter().find(same).and_then(node_port)
-        {
-            port["nodePort"] = number.into();
-        }
-    }
-}
 
-fn is_blank(value: &Value) -> bool {
-    value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty)
-}
-
-fn wants_node_ports(spec: &Value) -> bool {
-    spec["type"] == "NodePort"
-        || (spec["type"] == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != Value::Bool(false))
-}
-
-fn allocate_address(ranges: &Ranges, taken: &Taken, key: &Key, uid: Uid, service: &mut Value) -> Result<(), Rejected> {
-    let spec = &mut service["spec"];
-    if spec["type"] == "ExternalName" || spec["clusterIP"] == "None" {
-        if spec["clusterIP"] == "None" {
-            spec["clusterIPs"] = json!(["None"]);
-        }
-        return Ok(());
-    }
-    let given = spec["clusterIP"].as_str().filter(|a| !a.is_empty()).map(str::to_owned);
-    let chosen = match given {
-        Some(text) => {
-            let invalid = |message: String| Rejected::Invalid {
-                key: key.clone(),
-                field: "spec.clusterIPs".into(),
-                value: format!("[{text:?}]"),
-                message,
-            };
-            let address: Ipv4Addr = text.parse().map_err(|_| invalid("must be a valid IP address".into()))?;
-            if !ranges.addresses.contains(&address) {
-                let range = ranges.addresses;
-                return Err(invalid(format!(
-                    "failed to allocate IP {text}: the provided network does not match the current range {range}"
-                )));
+    fn complete_address(
+        &self,
+        key: &Key,
+        uid: Uid,
+        spec: &mut Map<String, Value>,
+        old: Option<&Map<String, Value>>,
+    ) -> Result<(), Rejected> {
+        if kind_of(spec) == "ExternalName" {
+            // What it had goes with the type.
+            for field in ["clusterIP", "clusterIPs"] {
+                if old.is_some_and(|old| old.get(field) == spec.get(field)) {
+                    spec.remove(field);
+                }
             }
-            if taken.addresses.contains(&address) {
-                return Err(invalid(format!("failed to allocate IP {text}: provided IP is already allocated")));
-            }
-            address
+            return Ok(());
         }
-        None => free_address(ranges, taken, uid).ok_or_else(|| Rejected::Invalid {
-            key: key.clone(),
-            field: "spec.clusterIPs".into(),
-            value: "[]".into(),
-            message: format!("failed to allocate a serviceIP: range {} is full", ranges.addresses),
-        })?,
-    };
-    spec["clusterIP"] = chosen.to_string().into();
-    spec["clusterIPs"] = json!([chosen.to_string()]);
-    Ok(())
-}
-
-fn free_address(ranges: &Ranges, taken: &Taken, uid: Uid) -> Option<Ipv4Addr> {
-    let first = u32::from(ranges.addresses.network()) + 1;
-    // Neither the network's own address nor the last one.
-    let count = u32::from(ranges.addresses.broadcast()).checked_sub(first)?;
-    let start = hash(uid, "address") % u64::from(count.max(1));
-    (0..u64::from(count))
-        .map(|i| Ipv4Addr::from(first + u32::try_from((start + i) % u64::from(count)).expect("below count")))
-        .find(|a| !taken.addresses.contains(a) && !ranges.reserved.contains(a))
-}
-
-fn allocate_ports(ranges: &Ranges, taken: &Taken, key: &Key, uid: Uid, service: &mut Value) -> Result<(), Rejected> {
-    let wants = wants_node_ports(&service["spec"]);
-    let mut mine = BTreeSet::new();
-    let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Ok(()) };
-    for (index, port) in ports.iter().enumerate() {
-        let Some(number) = node_port(port) else { continue };
-        let invalid = |message: String| Rejected::Invalid {
-            key: key.clone(),
-            field: format!("spec.ports[{index}].nodePort"),
-            value: number.to_string(),
-            message,
+        let asked = text(spec, "clusterIP").or_else(|| spec.get("clusterIPs")?[0].as_str().map(str::to_owned));
+        let had = old.filter(|old| kind_of(old) != "ExternalName").and_then(|old| text(old, "clusterIP"));
+        let address = match asked.or(had) {
+            Some(none) if none == "None" => none,
+            Some(asked) => self.check_address(key, uid, asked)?,
+            None => self.free_address(key, uid)?.to_string(),
         };
-        if !ranges.ports.contains(&number) {
-            let (low, high) = (ranges.ports.start(), ranges.ports.end());
-            return Err(invalid(format!(
-                "provided port is not in the valid range. The range of valid ports is {low}-{high}"
+        spec.insert("clusterIPs".into(), json!([address]));
+        spec.insert("clusterIP".into(), address.into());
+        Ok(())
+    }
+
+    fn check_address(&self, key: &Key, uid: Uid, asked: String) -> Result<String, Rejected> {
+        let refuse = |why: String| {
+            let message = format!("failed to allocate IP {asked}: {why}");
+            invalid(key, "spec.clusterIPs", format!("[]string{{{asked:?}}}"), message)
+        };
+        let address = asked.parse().ok().filter(|a| self.range.contains(a) && !self.is_edge(*a));
+        let Some(address) = address else {
+            let range = self.range;
+            return Err(refuse(format!(
+                "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}"
             )));
-        }
-        if taken.ports.contains(&(number, protocol(port))) || !mine.insert((number, protocol(port))) {
-            return Err(invalid("provided port is already allocated".into()));
-        }
-    }
-    for (index, port) in ports.iter_mut().enumerate() {
-        if !wants || node_port(port).is_some() {
-            continue;
-        }
-        let protocol = protocol(port);
-        let number = free_port(ranges, taken, &mine, uid, index, &protocol).ok_or_else(|| Rejected::Invalid {
-            key: key.clone(),
-            field: format!("spec.ports[{index}].nodePort"),
-            value: "0".into(),
-            message: "failed to allocate a nodePort: range is full".into(),
-        })?;
-        mine.insert((number, protocol));
-        port["nodePort"] = number.into();
-    }
-    Ok(())
-}
-
-fn free_port(
-    ranges: &Ranges,
-    taken: &Taken,
-    mine: &BTreeSet<(u16, String)>,
-    uid: Uid,
-    index: usize,
-    protocol: &str,
-) -> Option<u16> {
-    let (low, high) = (u64::from(*ranges.ports.start()), u64::from(*ranges.ports.end()));
-    let count = high - low + 1;
-    let start = hash(uid, &format!("port {index}")) % count;
-    (0..count).map(|i| u16::try_from(low + (start + i) % count).expect("a port")).find(|n| {
-        let slot = (*n, protocol.to_owned());
-        !taken.ports.contains(&slot) && !mine.contains(&slot)
-    })
-}
-
-fn hash(uid: Uid, purpose: &str) -> u64 {
-    let derived = Uid::derived(&[purpose.as_bytes(), &uid.0]);
-    u64::from_be_bytes(derived.0[..8].try_into().expect("eight bytes"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object::kinds;
-
-    fn ranges() -> Ranges {
-        let addresses = "10.96.0.0/29".parse().unwrap();
-        Ranges { addresses, reserved: vec!["10.96.0.2".parse().unwrap()], ports: 30000..=30001 }
-    }
-
-    fn give(service: &mut Value, taken: &Taken, before: Option<&Value>) -> Result<(), Rejected> {
-        let key = Key::new(&kinds::SERVICE, "default", "web");
-        allocate(&ranges(), taken, &key, Uid([1; 16]), service, before)
-    }
-
-    #[test]
-    fn addresses_are_given_until_the_range_is_full() {
-        let mut taken = Taken::default();
-        let mut seen = BTreeSet::new();
-        for _ in 0..5 {
-            let mut service = json!({"spec": {"ports": [{"port": 80}]}});
-            give(&mut service, &taken, None).unwrap();
-            assert_eq!(service["spec"]["clusterIPs"][0], service["spec"]["clusterIP"]);
-            assert!(seen.insert(address(&service).unwrap()));
-            taken.add(&service);
-        }
-        assert!(!seen.contains(&"10.96.0.2".parse().unwrap()), "a reserved address is not given unasked");
-        let full = give(&mut json!({"spec": {}}), &taken, None).unwrap_err().to_string();
-        assert!(full.contains("full"), "{full}");
-    }
-
-    #[test]
-    fn what_is_asked_for_is_checked() {
-        let mut taken = Taken::default();
-        let service = |ip: &str, port: u16| {
-            json!({"spec": {"type": "NodePort", "clusterIP": ip,
-            "ports": [{"port": 80, "nodePort": port}]}})
         };
-        give(&mut service("10.96.0.2", 30000), &taken, None).unwrap();
-        taken.add(&service("10.96.0.2", 30000));
-        let why = |s: &mut Value| give(s, &taken, None).unwrap_err().to_string();
-        assert!(why(&mut service("10.96.0.2", 30001)).contains("provided IP is already allocated"));
-        assert!(why(&mut service("10.96.0.3", 30000)).contains("provided port is already allocated"));
-        assert!(why(&mut service("10.96.0.3", 80)).contains("30000-30001"));
-        assert!(why(&mut service("10.97.0.3", 30001)).contains("10.96.0.0/29"));
+        if taken_by_other(self.addresses.get(&address), uid) {
+            return Err(refuse("provided IP is already allocated".into()));
+        }
+        Ok(asked)
     }
 
-    #[test]
-    fn an_update_keeps_what_it_leaves_out() {
-        let mut before = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}]}});
-        give(&mut before, &Taken::default(), None).unwrap();
-        let mut after = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}});
-        give(&mut after, &Taken::default(), Some(&before)).unwrap();
-        assert_eq!(after["spec"]["clusterIP"], before["spec"]["clusterIP"]);
-        assert_eq!(after["spec"]["ports"][0], before["spec"]["ports"][0]);
-        assert_ne!(after["spec"]["ports"][0]["nodePort"], after["spec"]["ports"][1]["nodePort"]);
+    fn is_edge(&self, address: Ipv4Addr) -> bool {
+        address == self.range.network() || address == self.range.broadcast()
     }
+
+    fn free_address(&self, key: &Key, uid: Uid) -> Result<Ipv4Addr, Rejected> {
+        let first = u32::from(self.range.network());
+        let size = u32::from(self.range.broadcast()) - first + 1;
+        let start = hash(uid) % size;
+        let candidates = (0..size).map(|i| Ipv4Addr::from(first + (start + i) % size));
+        let free = |a: &Ipv4Addr| !self.is_edge(*a) && !self.reserved.contains(a) && !self.addresses.contains_key(a);
+        candidates.into_iter().find(free).ok_or_else(|| {
+            invalid(key, "spec.clusterIPs", "[]string(nil)".into(), "failed to allocate IP: range is full".into())
+        })
+    }
+
+    fn complete_ports(
+        &self,
+        key: &Key,
+        uid: Uid,
+        spec: &mut Map<String, Value>,
+        old: Option<&Map<String, Value>>,
+    ) -> Result<(), Rejected> {
+        let kind = kind_of(spec);
+        let needs = kind == "NodePort"
+            || kind == "LoadBalancer" && spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false));
+        let had = old.map(ports_by_name).unwrap_or_default();
+        let had_type = old.map(kind_of);
+        let Some(Value::Array(ports)) = spec.get_mut("ports") else { return Ok(()) };
+        let mut given: BTreeSet<u16> = BTreeSet::new();
+        for (i, port) in ports.iter_mut().enumerate() {
+            let name = port["name"].as_str().unwrap_or_default();
+            let asked = port["nodePort"].as_u64().filter(|n| *n != 0);
+            let before = had.get(name).copied();
+            let allows = matches!(&*kind, "NodePort" | "LoadBalancer");
+            let number = match asked {
+                // What it had goes with the type, unless it is asked for anew.
+                Some(n) if !allows && before.map(u64::from) == Some(n) && had_type.as_deref() != Some(&*kind) => None,
+                Some(n) => Some(self.check_port(key, uid, i, n)?),
+                None => before.filter(|n| allows && !given.contains(n)),
+            };
+            let number = match number {
+                None if needs => Some(self.free_port(key, uid, i, &given)?),
+                number => number,
+            };
+            if let (Some(number), Value::Object(port)) = (number, &mut *port) {
+                given.insert(number);
+                port.insert("nodePort".into(), number.into());
+            } else if let Value::Object(port) = port {
+                port.remove("nodePort");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_port(&self, key: &Key, uid: Uid, i: usize, asked: u64) -> Result<u16, Rejected> {
+        let refuse = |why: String| invalid(key, &format!("spec.ports[{i}].nodePort"), asked.to_string(), why);
+        let port = u16::try_from(asked).ok().filter(|port| self.ports.contains(port));
+        let Some(port) = port else {
+            return Err(refuse(format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                self.ports.start(),
+                self.ports.end()
+            )));
+        };
+        if taken_by_other(self.node_ports.get(&port), uid) {
+            return Err(refuse("provided port is already allocated".into()));
+        }
+        Ok(port)
+    }
+
+    fn free_port(&self, key: &Key, uid: Uid, i: usize, given: &BTreeSet<u16>) -> Result<u16, Rejected> {
+        let size = u32::from(self.ports.end() - self.ports.start()) + 1;
+        // Each port of a Service starts elsewhere.
+        let start = hash(uid).wrapping_add(u32::try_from(i).unwrap_or(0).wrapping_mul(7_919)) % size;
+        let candidates = (0..size).filter_map(|n| u16::try_from((start + n) % size).ok());
+        let free = |port: &u16| !self.node_ports.contains_key(port) && !given.contains(port);
+        candidates.map(|n| self.ports.start() + n).find(free).ok_or_else(|| {
+            let message = "failed to allocate a nodePort: range is full".to_owned();
+            invalid(key, &format!("spec.ports[{i}].nodePort"), "0".into(), message)
+        })
+    }
+}
+
+fn invalid(key: &Key, field: &str, value: String, message: String) -> Rejected {
+    Rejected::Invalid { key: key.clone(), field: field.to_owned(), value, message }
+}
+
+fn taken_by_other(users: Option<&BTreeSet<Uid>>, uid: Uid) -> bool {
+    users.is_some_and(|users| users.iter().any(|user| *user != uid))
+}
+
+fn kind_of(spec: &Map<String, Value>) -> String {
+    text(spec, "type").unwrap_or_else(|| "ClusterIP".into())
+}
+
+fn text(map: &Map<String, Value>, field: &str) -> Option<String> {
+    map.get(field)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn addresses(intent: &Map<String, Value>) -> impl Iterator<Item = Ipv4Addr> {
+    let address = intent.get("spec").and_then(|spec| spec["clusterIP"].as_str()?.parse().ok());
+    address.into_iter()
+}
+
+fn node_ports(intent: &Map<String, Value>) -> Vec<u16> {
+    let ports = intent.get("spec").and_then(|spec| spec["ports"].as_array());
+    let number = |port: &Value| u16::try_from(port["nodePort"].as_u64()?).ok();
+    ports.into_iter().flatten().filter_map(number).collect()
+}
+
+fn ports_by_name(spec: &Map<String, Value>) -> BTreeMap<String, u16> {
+    let ports = spec.get("ports").and_then(Value::as_array);
+    let named = |port: &Value| {
+        let number = u16::try_from(port["nodePort"].as_u64()?).ok()?;
+        Some((port["name"].as_str().unwrap_or_default().to_owned(), number))
+    };
+    ports.into_iter().flatten().filter_map(named).collect()
+}
+
+fn hash(uid: Uid) -> u32 {
+    let spread = Uid::derived(&[b"allocation", &uid.0]);
+    u32::from_be_bytes([spread.0[0], spread.0[1], spread.0[2], spread.0[3]])
 }

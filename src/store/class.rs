@@ -1,103 +1,184 @@
-//! The table of classes (design, section 3): by kind, field and author, how a fact is kept and merged.
+//! The one table of classes: what a fact is by its kind, field and owner (design, section 3; rules, 20).
+//!
+//! | what | class | held as |
+//! |---|---|---|
+//! | everything but status | intent | a document an object, one leaf a scalar, except the [`Atom`]s below |
+//! | `spec.nodeName` of a Pod by Bind | decision | elected register |
+//! | status by the leader | decision | elected register |
+//! | spec of a Lease | decision | elected register |
+//! | status of a Pod or Node by its kubelet | observation | register (uid, node) |
+//! | status by a client | told | register a field, conditions by type |
+//! | Events | ephemeral | memory |
+//! | our EndpointSlices, Leases in kube-node-lease | projection | memory |
+//!
+//! A node name that a pod is *created* with is intent: its user asked for it, and it must not arrive after the pod.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::object::{Key, Kind, kinds};
 
 use super::change::Author;
 
-/// The label by which a projected EndpointSlice is known, and its value.
-pub const MANAGED_BY: (&str, &str) = ("endpointslice.kubernetes.io/managed-by", "skein.dev");
+/// The label that tells who keeps an EndpointSlice.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// The value of that label on slices that are projections.
+const MANAGER: &str = "skein.dev";
+/// The namespace whose Leases are projections.
+const NODE_LEASES: &str = "kube-node-lease";
 
-/// How the intent of an object (all but its status) is kept.
+/// What an object is as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// An Automerge document, merged field by field; durable before it is shown.
-    Document,
-    /// In memory only, newest wins.
+    /// Asked for by somebody: replicated and durable.
+    Intent,
+    /// Of passing interest: in memory only.
     Ephemeral,
-    /// Computed by every node from its own view; nobody writes it.
+    /// Computed by every node for itself: cannot be written.
     Projection,
 }
 
-/// Tells how an object is kept.
-pub fn of(key: &Key, object: &Value) -> Class {
-    if key.kind == &kinds::EVENT {
-        return Class::Ephemeral;
-    }
-    let node_lease = key.kind == &kinds::LEASE && key.namespace == "kube-node-lease";
-    let slice = key.kind == &kinds::ENDPOINT_SLICE && object["metadata"]["labels"][MANAGED_BY.0] == MANAGED_BY.1;
-    if node_lease || slice { Class::Projection } else { Class::Document }
-}
-
-/// Which register a written fact goes into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Section {
-    /// A pod's node: the elected leader's decision.
-    Binding,
-    /// A status that the elected leader decides.
-    Decision,
-    /// A status that the object's own node observes.
+/// What a status is, by who writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusClass {
+    /// Its own node saw it: shown at once, kept lazily.
     Observation,
-    /// A status that an API client writes.
-    Client,
-    /// A binding that a caretaker decided (design, section 4).
-    CaretakerBinding,
-    /// A status that a caretaker decided.
-    CaretakerDecision,
+    /// The leader decided it.
+    Decision,
+    /// An API client said so: laid under what the built-in writers say.
+    Told,
 }
 
-impl Section {
-    /// The register that `author` writes an object's status to.
-    pub fn of_status(author: Author) -> Self {
-        match author {
-            Author::Client => Self::Client,
-            Author::Leader => Self::Decision,
-            Author::Kubelet => Self::Observation,
-        }
-    }
+/// A part of an object that is one register, because it is immutable or has one writer by nature.
+#[derive(Debug)]
+pub struct Atom {
+    /// Where it is.
+    pub path: &'static [&'static str],
+    /// What below it is kept apart all the same; `*` is every element of a keyed list.
+    pub except: &'static [&'static [&'static str]],
+}
 
-    /// The number of the section in records.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Binding => 1,
-            Self::Decision => 2,
-            Self::Observation => 3,
-            Self::Client => 4,
-            Self::CaretakerBinding => 5,
-            Self::CaretakerDecision => 6,
-        }
-    }
-
-    /// The section of a number; `None` for one that this build does not know.
-    pub fn of_number(number: u8) -> Option<Self> {
-        let all = [
-            Self::Binding,
-            Self::Decision,
-            Self::Observation,
-            Self::Client,
-            Self::CaretakerBinding,
-            Self::CaretakerDecision,
-        ];
-        all.into_iter().find(|s| s.number() == number)
-    }
-
-    /// Whether a write waits for the disk before it is shown.
-    pub fn durable_first(self) -> bool {
-        self != Self::Observation
+/// Returns the class of the object at `key`, which looks like `object`.
+pub fn of_object(key: &Key, object: Option<&Value>) -> Class {
+    let ours = |o: &Value| o["metadata"]["labels"][MANAGED_BY] == MANAGER;
+    if *key.kind == kinds::EVENT {
+        Class::Ephemeral
+    } else if *key.kind == kinds::LEASE && key.namespace == NODE_LEASES
+        || *key.kind == kinds::ENDPOINT_SLICE && object.is_some_and(ours)
+    {
+        Class::Projection
+    } else {
+        Class::Intent
     }
 }
 
-/// Whether Kubernetes counts `metadata.generation` for a kind of ours.
+/// Returns the class of a status, `None` if `author` has no say in it.
+pub fn of_status(kind: &Kind, author: Author) -> Option<StatusClass> {
+    match author {
+        Author::Client => Some(StatusClass::Told),
+        Author::Leader => Some(StatusClass::Decision),
+        Author::Kubelet => has_kubelet_status(kind).then_some(StatusClass::Observation),
+    }
+}
+
+/// Tells whether a kind's status is seen by a kubelet.
+pub fn has_kubelet_status(kind: &Kind) -> bool {
+    *kind == kinds::POD || *kind == kinds::NODE
+}
+
+/// Tells whether the status within a new object is kept.
+pub fn keeps_status_at_birth(kind: &Kind, author: Author) -> bool {
+    author == Author::Kubelet && has_kubelet_status(kind)
+}
+
+/// Returns the parts of a kind's objects that are one register each.
+pub fn atoms(kind: &Kind) -> &'static [Atom] {
+    // What Kubernetes lets change in a running pod.
+    const POD: &[Atom] = &[Atom {
+        path: &["spec"],
+        except: &[
+            &["activeDeadlineSeconds"],
+            &["schedulingGates"],
+            &["terminationGracePeriodSeconds"],
+            &["tolerations"],
+            &["containers", "*", "image"],
+            &["initContainers", "*", "image"],
+        ],
+    }];
+    const DEPLOYMENT: &[Atom] = &[Atom { path: &["spec", "selector"], except: &[] }];
+    const REPLICA_SET: &[Atom] =
+        &[Atom { path: &["spec", "selector"], except: &[] }, Atom { path: &["spec", "template"], except: &[] }];
+    if *kind == kinds::POD {
+        POD
+    } else if *kind == kinds::DEPLOYMENT {
+        DEPLOYMENT
+    } else if *kind == kinds::REPLICA_SET {
+        REPLICA_SET
+    } else {
+        &[]
+    }
+}
+
+/// Tells whether the list of scalars at `path` is a set, each element a fact of its own.
+pub fn is_set(path: &[&str]) -> bool {
+    path == ["metadata", "finalizers"]
+}
+
+/// Tells whether objects of a kind show `metadata.generation`.
 pub fn has_generation(kind: &Kind) -> bool {
-    [&kinds::DEPLOYMENT, &kinds::REPLICA_SET].contains(&kind)
+    [&kinds::POD, &kinds::DEPLOYMENT, &kinds::REPLICA_SET].contains(&kind)
 }
 
-/// Whether a value at `path` is one register though it has structure: what is immutable or has one writer by nature.
-pub fn is_register(kind: &Kind, path: &[&str]) -> bool {
-    match path {
-        ["spec"] => kind == &kinds::POD,
-        ["metadata", "ownerReferences" | "managedFields"] => true,
-        _ => false,
+/// Tells whether the spec is a decision, replaced as a whole: of a Lease, which is renewed every few seconds and must
+/// not gather history.
+pub fn has_decided_spec(kind: &Kind) -> bool {
+    *kind == kinds::LEASE
+}
+
+/// Returns the status of an object about which nobody has said anything, `None` for a kind without.
+pub fn first_status(kind: &Kind) -> Option<Value> {
+    if *kind == kinds::POD {
+        Some(json!({"phase": "Pending"}))
+    } else if *kind == kinds::SERVICE {
+        Some(json!({"loadBalancer": {}}))
+    } else if *kind == kinds::REPLICA_SET {
+        Some(json!({"replicas": 0}))
+    } else {
+        (*kind == kinds::DEPLOYMENT || *kind == kinds::NODE).then(|| json!({}))
+    }
+}
+
+/// Tells whether a kind's objects are ended by the leader alone, once all in them is gone.
+pub fn has_builtin_finalizer(kind: &Kind) -> bool {
+    *kind == kinds::NAMESPACE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_depends_on_kind_place_and_owner() {
+        let slice = Key::new(&kinds::ENDPOINT_SLICE, "shop", "web-1");
+        let ours = json!({"metadata": {"labels": {MANAGED_BY: MANAGER}}});
+        let theirs = json!({"metadata": {"labels": {MANAGED_BY: "me"}}});
+        let table = [
+            (Key::new(&kinds::EVENT, "shop", "e"), None, Class::Ephemeral),
+            (Key::new(&kinds::LEASE, "kube-node-lease", "n1"), None, Class::Projection),
+            (Key::new(&kinds::LEASE, "kube-system", "scheduler"), None, Class::Intent),
+            (slice.clone(), Some(&ours), Class::Projection),
+            (slice.clone(), Some(&theirs), Class::Intent),
+            (slice, None, Class::Intent),
+        ];
+        for (key, object, class) in table {
+            assert_eq!(of_object(&key, object), class, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_kubelet_speaks_for_pods_and_nodes_only() {
+        assert_eq!(of_status(&kinds::POD, Author::Kubelet), Some(StatusClass::Observation));
+        assert_eq!(of_status(&kinds::DEPLOYMENT, Author::Kubelet), None);
+        assert_eq!(of_status(&kinds::DEPLOYMENT, Author::Leader), Some(StatusClass::Decision));
+        assert_eq!(of_status(&kinds::POD, Author::Client), Some(StatusClass::Told));
     }
 }

@@ -1,160 +1,166 @@
-//! Kubernetes' deletion: grace, finalizers, propagation.
+//! Deletion as Kubernetes has it: grace, finalizers, propagation. A tombstone is what remains.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::object::{Key, kinds};
-use crate::time::Wall;
 
-use super::change::{DeleteOptions, Propagation};
+use super::change::{DeleteOptions, Propagation, Rejected};
+use super::class;
+use super::parts::{Mark, Object, Parts, to_json};
+use super::plan::{Plan, Planned, Write, is_finished};
+use super::render::{observation, phase};
+use super::state::Store;
 
-/// The finalizer of foreground deletion.
-pub const FOREGROUND: &str = "foregroundDeletion";
-/// The finalizer of orphaning deletion.
-pub const ORPHAN: &str = "orphan";
-/// Seconds that a pod may take to stop if it does not say.
-const POD_GRACE: i64 = 30;
+/// The finalizer that keeps an owner until what it owns is gone.
+const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer that keeps an owner until what it owned is let go.
+const ORPHAN: &str = "orphan";
+/// Namespaces that every cluster has.
+const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
-/// What a deletion comes to.
-#[derive(Debug, PartialEq)]
-pub enum Step {
-    /// It is under way already, and this changes nothing.
-    Nothing,
-    /// The object is marked: its intent after.
-    Mark(Value),
-    /// The object goes at once.
-    Remove,
+impl Store {
+    pub(super) fn plan_delete(&self, key: Key, options: &DeleteOptions) -> Result<Planned, Rejected> {
+        let (uid, found) = self.find(&key, &options.when)?;
+        if *key.kind == kinds::NAMESPACE && IMMORTAL.contains(&&*key.name) {
+            return Err(Rejected::Forbidden { key, message: "this namespace may not be deleted".into() });
+        }
+        let intent = found.working.intent();
+        let mut plan = self.plan_for(key, uid, found);
+        match &found.working.mark {
+            None => self.mark(&mut plan, found, intent, options)?,
+            Some(mark) => self.hasten(&mut plan, mark, intent, options)?,
+        }
+        Ok(if plan.writes.is_empty() { Planned::Same(plan.key, uid) } else { plan.planned() })
+    }
+
+    /// The first deletion.
+    fn mark(
+        &self,
+        plan: &mut Plan,
+        found: &Object,
+        intent: Map<String, Value>,
+        options: &DeleteOptions,
+    ) -> Result<(), Rejected> {
+        let before = plan.after.finalizers(&intent);
+        let finalizers = with_propagation(before.clone(), options.propagation);
+        let graceful = *plan.key.kind == kinds::POD;
+        let grace = if graceful { pod_grace(found, &intent, options) } else { 0 };
+        if finalizers.is_empty() && grace == 0 && !class::has_builtin_finalizer(plan.key.kind) {
+            plan.bury();
+            return Ok(());
+        }
+        let seconds = self.now.wall.0.div_euclid(1_000_000);
+        plan.after.mark = Some(Arc::new(Mark {
+            at: seconds.saturating_add(grace),
+            // A namespace's end takes as long as it takes.
+            grace: (!class::has_builtin_finalizer(plan.key.kind)).then_some(grace),
+            finalizers: finalizers.iter().cloned().collect(),
+        }));
+        if finalizers != before {
+            self.set_finalizers(plan, intent, finalizers)?;
+        }
+        plan.writes.push(Write::Mark);
+        Ok(())
+    }
+
+    /// A further deletion: it may only make it quicker.
+    fn hasten(
+        &self,
+        plan: &mut Plan,
+        mark: &Mark,
+        intent: Map<String, Value>,
+        options: &DeleteOptions,
+    ) -> Result<(), Rejected> {
+        match (mark.grace, options.grace_seconds.map(at_least_one)) {
+            (Some(had), Some(grace)) if grace < had => {
+                let at = mark.at.saturating_sub(had).saturating_add(grace);
+                plan.after.mark = Some(Arc::new(Mark { at, grace: Some(grace), ..mark.clone() }));
+                plan.writes.push(Write::Mark);
+            }
+            (Some(0), _) => {
+                // Nothing to wait for but finalizers, of which a change of mind may take one away.
+                let before = plan.after.finalizers(&intent);
+                let wanted = with_propagation(before.clone(), options.propagation);
+                let left: Vec<String> = before.iter().filter(|name| wanted.contains(name)).cloned().collect();
+                if left != before {
+                    return self.set_finalizers_and_finish(plan, intent, left);
+                }
+            }
+            _ => {}
+        }
+        if is_finished(&plan.after, &intent) {
+            plan.bury();
+        }
+        Ok(())
+    }
+
+    fn set_finalizers_and_finish(
+        &self,
+        plan: &mut Plan,
+        intent: Map<String, Value>,
+        finalizers: Vec<String>,
+    ) -> Result<(), Rejected> {
+        self.set_finalizers(plan, intent, finalizers)?;
+        if is_finished(&plan.after, &plan.after.intent()) {
+            plan.bury();
+        }
+        Ok(())
+    }
+
+    fn set_finalizers(
+        &self,
+        plan: &mut Plan,
+        mut intent: Map<String, Value>,
+        finalizers: Vec<String>,
+    ) -> Result<(), Rejected> {
+        let meta = intent.entry("metadata").or_insert_with(|| json!({}));
+        if let Value::Object(meta) = meta {
+            if finalizers.is_empty() {
+                meta.remove("finalizers");
+            } else {
+                meta.insert("finalizers".into(), finalizers.into());
+            }
+        }
+        let intent = Value::Object(intent);
+        let leaves = self.leaves_of(&plan.key, &intent)?;
+        plan.set_intent(to_json(&intent), leaves, false);
+        Ok(())
+    }
+
+    /// Tells whether an object that is to go has nothing left to wait for.
+    pub(super) fn is_finished(&self, parts: &Parts) -> bool {
+        parts.mark.is_some() && is_finished(parts, &parts.intent())
+    }
 }
 
-/// Decides what deleting `object`, as it is shown, comes to. `intent` is the object without its status.
-pub fn delete(key: &Key, object: &Value, intent: Value, options: &DeleteOptions, wall: Wall) -> Step {
-    let grace = grace(key, object, options);
-    if object["metadata"]["deletionTimestamp"].is_string() {
-        return again(key, object, intent, grace, wall);
-    }
-    let mut intent = intent;
-    match options.propagation {
-        Some(Propagation::Foreground) => add_finalizer(&mut intent, FOREGROUND),
-        Some(Propagation::Orphan) => add_finalizer(&mut intent, ORPHAN),
-        Some(Propagation::Background) | None => {}
-    }
-    if grace == 0 && !has_finalizers(&intent) && key.kind != &kinds::NAMESPACE {
-        return Step::Remove;
-    }
-    Step::Mark(mark(intent, grace, wall))
+/// Negative grace is one second.
+fn at_least_one(grace: i64) -> i64 {
+    if grace < 0 { 1 } else { grace }
 }
 
-/// Tells whether a marked object has nothing left to wait for.
-pub fn is_over(key: &Key, intent: &Value) -> bool {
-    let meta = &intent["metadata"];
-    let waits = key.kind == &kinds::POD && meta["deletionGracePeriodSeconds"].as_i64().is_some_and(|g| g > 0);
-    meta["deletionTimestamp"].is_string() && !has_finalizers(intent) && !waits && key.kind != &kinds::NAMESPACE
-}
-
-/// A repeated deletion may only shorten the grace.
-fn again(key: &Key, object: &Value, intent: Value, grace: i64, wall: Wall) -> Step {
-    let left = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-    if key.kind != &kinds::POD || (grace >= left && left > 0) {
-        return Step::Nothing;
-    }
-    if grace == 0 && !has_finalizers(&intent) {
-        return Step::Remove;
-    }
-    if grace == left {
-        return Step::Nothing;
-    }
-    Step::Mark(mark(intent, grace, wall))
-}
-
-fn mark(mut intent: Value, grace: i64, wall: Wall) -> Value {
-    let seconds = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    intent["metadata"]["deletionTimestamp"] = (wall + seconds).to_string().into();
-    intent["metadata"]["deletionGracePeriodSeconds"] = grace.into();
-    intent
-}
-
-/// Only pods that run somewhere need time.
-fn grace(key: &Key, object: &Value, options: &DeleteOptions) -> i64 {
-    let finished = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    if key.kind != &kinds::POD || !object["spec"]["nodeName"].is_string() || finished {
+/// How long a pod may take: none if it is on no node, or has ended.
+fn pod_grace(found: &Object, intent: &Map<String, Value>, options: &DeleteOptions) -> i64 {
+    let bound = found.working.binding(intent).is_some();
+    let ended = matches!(phase(&found.working, observation(found)).as_deref(), Some("Succeeded" | "Failed"));
+    if !bound || ended {
         return 0;
     }
-    let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(POD_GRACE);
-    options.grace_seconds.unwrap_or(own).max(0)
+    let own = || intent.get("spec").and_then(|spec| spec["terminationGracePeriodSeconds"].as_i64());
+    at_least_one(options.grace_seconds.or_else(own).unwrap_or(0))
 }
 
-fn has_finalizers(intent: &Value) -> bool {
-    intent["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
-}
-
-fn add_finalizer(intent: &mut Value, finalizer: &str) {
-    let finalizers = &mut intent["metadata"]["finalizers"];
-    if !finalizers.is_array() {
-        *finalizers = json!([]);
+fn with_propagation(mut finalizers: Vec<String>, propagation: Option<Propagation>) -> Vec<String> {
+    let Some(propagation) = propagation else { return finalizers };
+    let wanted = match propagation {
+        Propagation::Orphan => Some(ORPHAN),
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Background => None,
+    };
+    finalizers.retain(|name| ![ORPHAN, FOREGROUND].contains(&&**name) || wanted == Some(name));
+    if let Some(wanted) = wanted.filter(|wanted| !finalizers.iter().any(|name| name == wanted)) {
+        finalizers.push(wanted.to_owned());
     }
-    if let Some(list) = finalizers.as_array_mut()
-        && !list.iter().any(|f| f == finalizer)
-    {
-        list.push(finalizer.into());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WALL: Wall = Wall(1_763_882_730_000_000);
-
-    fn pod(bound: bool, phase: &str) -> (Key, Value) {
-        let mut pod = json!({"metadata": {"name": "x"}, "spec": {"terminationGracePeriodSeconds": 20}, "status": {"phase": phase}});
-        if bound {
-            pod["spec"]["nodeName"] = "n1".into();
-        }
-        (Key::new(&kinds::POD, "default", "x"), pod)
-    }
-
-    fn step(key: &Key, object: &Value, grace: Option<i64>) -> Step {
-        let options = DeleteOptions { grace_seconds: grace, ..DeleteOptions::default() };
-        delete(key, object, object.clone(), &options, WALL)
-    }
-
-    #[test]
-    fn only_a_bound_running_pod_gets_grace() {
-        for (bound, phase, gone) in [(true, "Running", false), (false, "Pending", true), (true, "Succeeded", true)] {
-            let (key, pod) = pod(bound, phase);
-            assert_eq!(step(&key, &pod, None) == Step::Remove, gone, "{bound} {phase}");
-        }
-        let (key, pod) = pod(true, "Running");
-        assert_eq!(step(&key, &pod, Some(0)), Step::Remove);
-        let Step::Mark(marked) = step(&key, &pod, None) else { panic!("is marked") };
-        assert_eq!(marked["metadata"]["deletionTimestamp"], "2025-11-23T07:25:50Z");
-        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 20);
-        assert_eq!(step(&key, &marked, None), Step::Nothing);
-        assert_eq!(step(&key, &marked, Some(30)), Step::Nothing);
-        assert!(matches!(step(&key, &marked, Some(5)), Step::Mark(_)));
-        assert_eq!(step(&key, &marked, Some(0)), Step::Remove);
-    }
-
-    #[test]
-    fn finalizers_hold_an_object() {
-        let key = Key::new(&kinds::CONFIG_MAP, "default", "x");
-        let held = json!({"metadata": {"finalizers": ["a/b"]}});
-        let Step::Mark(mut marked) = step(&key, &held, None) else { panic!("is marked") };
-        assert!(!is_over(&key, &marked));
-        marked["metadata"]["finalizers"] = json!([]);
-        assert!(is_over(&key, &marked));
-        assert_eq!(step(&key, &json!({"metadata": {}}), None), Step::Remove);
-    }
-
-    #[test]
-    fn propagation_leaves_a_finalizer() {
-        let key = Key::new(&kinds::DEPLOYMENT, "default", "x");
-        let object = json!({"metadata": {}});
-        for (propagation, finalizer) in [(Propagation::Foreground, FOREGROUND), (Propagation::Orphan, ORPHAN)] {
-            let options = DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
-            let Step::Mark(marked) = delete(&key, &object, object.clone(), &options, WALL) else { panic!("marked") };
-            assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
-        }
-    }
+    finalizers
 }

@@ -1,136 +1,307 @@
-//! The one place that touches Automerge: a flat document of path -> text, as signed changes and nothing else.
+//! The one place that knows Automerge: an object's intent as a document of leaves.
 //!
-//! The actor is always ours to name, there are no timestamps and no sync messages, so that equal histories are equal
-//! bytes on every replica.
+//! Always an actor of our own before a write, never a random one; no time in changes; only uncompressed change
+//! chunks go in and out, never documents or sync messages. A live document costs some 20 KB, so documents are held
+//! as their change chunks and brought to life through [`Cache`] only to be changed or merged.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, AutoCommit, Change, ROOT, ReadDoc};
+use automerge::{ActorId, Automerge, Change, ChangeHash, ROOT, ReadDoc, ScalarValue};
+use sha2::{Digest, Sha256};
 
-use super::leaves::Leaves;
+use crate::ids::{NodeId, Uid};
 
-/// Marks changes that touch the spec; generation counts them (rule 18).
-const SPEC: &str = "spec";
+use super::leaves::{self, Delta, Leaf, Leaves};
+use super::scan;
 
-/// A document in memory. Costly (about 20 KB): kept only while it is worked on.
-pub struct Document {
-    doc: AutoCommit,
+/// The hash of a change.
+pub type Hash = [u8; 32];
+
+/// Why a change cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// The chunk is not an uncompressed change within bounds.
+    #[error("no change: {0}")]
+    Unreadable(String),
+    /// The change does not go with the document.
+    #[error("change does not apply: {0}")]
+    Refused(String),
 }
 
-/// A document's changes cannot be applied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
-    /// The bytes are no change.
-    #[error("not a change: {0}")]
-    Malformed(String),
-    /// A change it builds on is not here yet.
-    #[error("a change that it builds on is missing")]
-    Missing,
+/// Who writes: unique to a node and one run of it, since a number used twice is refused by all for ever.
+#[derive(Clone, Debug)]
+pub struct Actor(ActorId);
+
+impl Actor {
+    /// Derives the actor of a node's run.
+    pub fn new(node: NodeId, incarnation: u64) -> Self {
+        let digest =
+            Sha256::new_with_prefix(b"skein actor").chain_update(node.0).chain_update(incarnation.to_be_bytes());
+        Self(ActorId::from(&digest.finalize()[..16]))
+    }
+}
+
+/// A change of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its bytes.
+    pub chunk: Vec<u8>,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// A change that was read, not yet applied.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    change: Change,
+}
+
+impl Chunk {
+    /// Reads an uncompressed change chunk.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unreadable`] if it is anything else, or would unfold to more than its length warrants.
+    pub fn read(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let unreadable = |e: String| DocumentError::Unreadable(e);
+        scan::check(bytes).map_err(|e| unreadable(e.to_string()))?;
+        let change = guarded(|| Change::try_from(bytes)).map_err(unreadable)?;
+        let chunk = Self { change: change.map_err(|e| unreadable(e.to_string()))? };
+        // The checksum is the hash's beginning; Automerge leaves it to its callers.
+        if bytes[4..8] != chunk.hash()[..4] {
+            return Err(unreadable("wrong checksum".into()));
+        }
+        Ok(chunk)
+    }
+
+    /// Returns its hash.
+    pub fn hash(&self) -> Hash {
+        self.change.hash().0
+    }
+
+    /// Returns the hashes of the changes that it builds on.
+    pub fn parents(&self) -> impl Iterator<Item = Hash> {
+        self.change.deps().iter().map(|hash| hash.0)
+    }
+}
+
+/// A document brought to life.
+#[derive(Clone, Debug)]
+pub struct Document {
+    doc: Automerge,
+    leaves: Leaves,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self { doc: Automerge::new(), leaves: Leaves::new() }
+    }
 }
 
 impl Document {
-    /// Makes an empty document that `actor` writes.
-    pub fn new(actor: &[u8]) -> Self {
-        let mut doc = AutoCommit::new();
-        doc.set_actor(ActorId::from(actor));
-        Self { doc }
-    }
-
-    /// Applies a change. Applying one twice is nothing.
+    /// Makes a document of its changes, in any order. Those whose parents are not among them are left out: ask
+    /// [`Document::has`].
     ///
     /// # Errors
-    /// [`DocumentError`]; the document is as before then.
-    pub fn apply(&mut self, bytes: &[u8]) -> Result<(), DocumentError> {
-        let malformed = |e: &dyn std::fmt::Display| DocumentError::Malformed(e.to_string());
-        let change = Change::from_bytes(bytes.to_vec()).map_err(|e| malformed(&e))?;
-        if change.deps().iter().any(|dep| self.doc.get_change_meta_by_hash(dep).is_none()) {
-            return Err(DocumentError::Missing);
+    /// [`DocumentError::Refused`] if one does not apply.
+    pub fn of(chunks: impl IntoIterator<Item = Chunk>) -> Result<Self, DocumentError> {
+        let mut document = Self::default();
+        document.take(chunks)?;
+        Ok(document)
+    }
+
+    /// Applies a peer's changes to a copy, which must survive being saved and loaded. The document itself stays as
+    /// it is, whatever is in the changes.
+    ///
+    /// # Errors
+    /// [`DocumentError::Refused`] if one does not apply.
+    pub fn merged(&self, chunk: Chunk) -> Result<Self, DocumentError> {
+        let mut copy = self.clone();
+        copy.take([chunk])?;
+        let reloaded = guarded(|| Automerge::load(&copy.doc.save()));
+        match reloaded {
+            Ok(Ok(doc)) if leaves_of(&doc) == copy.leaves => Ok(copy),
+            Ok(Ok(_)) => Err(DocumentError::Refused("the document changes when saved".into())),
+            Ok(Err(e)) => Err(DocumentError::Refused(e.to_string())),
+            Err(e) => Err(DocumentError::Refused(e)),
         }
-        self.doc.apply_changes([change]).map_err(|e| malformed(&e))
+    }
+
+    fn take(&mut self, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), DocumentError> {
+        let changes: Vec<Change> = chunks.into_iter().map(|chunk| chunk.change).collect();
+        let doc = &mut self.doc;
+        let applied = guarded(|| doc.apply_changes(changes).map(|()| leaves_of(doc)));
+        self.leaves = applied.map_err(DocumentError::Refused)?.map_err(|e| DocumentError::Refused(e.to_string()))?;
+        Ok(())
     }
 
     /// Returns the leaves.
-    pub fn leaves(&self) -> Leaves {
-        let read = |(path, value): (&str, automerge::Value<'_>)| Some((path.to_owned(), value.as_str()?.to_owned()));
-        self.doc.map_range(ROOT, ..).filter_map(|item| read((&item.key, item.value.into()))).collect()
+    pub fn leaves(&self) -> &Leaves {
+        &self.leaves
     }
 
-    /// Changes the leaves to `wanted` by a minimal change, and returns that, uncompressed. `None` if nothing differs.
-    pub fn write(&mut self, wanted: &Leaves) -> Option<Vec<u8>> {
-        let current = self.leaves();
-        let mut spec = false;
-        for path in current.keys().filter(|p| !wanted.contains_key(*p)) {
-            spec |= is_spec(path);
-            self.doc.delete(ROOT, path.as_str()).expect("a leaf that is there can be deleted");
-        }
-        for (path, text) in wanted.iter().filter(|(p, t)| current.get(*p) != Some(t)) {
-            spec |= is_spec(path);
-            self.doc.put(ROOT, path.as_str(), text.as_str()).expect("the root is a map");
-        }
-        let mut options = CommitOptions::default().with_time(0);
-        if spec {
-            options = options.with_message(SPEC);
-        }
-        self.doc.commit_with(options)?;
-        self.doc.get_last_local_change().map(|change| change.raw_bytes().to_vec())
+    /// Tells whether a change is in the document.
+    pub fn has(&self, hash: Hash) -> bool {
+        self.doc.get_change_meta_by_hash(&ChangeHash(hash)).is_some()
     }
 
-    /// Returns how many changes touched the spec: Kubernetes' generation.
-    pub fn generation(&mut self) -> u64 {
-        let changes = self.doc.get_changes_meta(&[]);
-        changes.iter().filter(|c| c.message.as_deref() == Some(SPEC)).count() as u64
+    /// Makes one change of our own. `None` if there is nothing to change.
+    pub fn write(&mut self, actor: &Actor, delta: Delta) -> Option<Written> {
+        if delta.is_empty() {
+            return None;
+        }
+        self.doc.set_actor(actor.0.clone());
+        let mut tx = self.doc.transaction();
+        for (path, leaf) in &delta {
+            match leaf {
+                Some(leaf) => tx.put(ROOT, path.as_str(), scalar(leaf)).expect("the root takes any scalar"),
+                None => tx.delete(ROOT, path.as_str()).expect("a leaf that is there can be deleted"),
+            }
+        }
+        tx.commit();
+        leaves::apply(&mut self.leaves, delta);
+        Some(self.last_written())
+    }
+
+    /// Makes a change that says only that something is there.
+    pub fn write_nothing(&mut self, actor: &Actor) -> Written {
+        self.doc.set_actor(actor.0.clone());
+        self.doc.empty_commit(CommitOptions::default());
+        self.last_written()
+    }
+
+    fn last_written(&self) -> Written {
+        let change = self.doc.get_last_local_change().expect("a change was just made");
+        Written { chunk: change.raw_bytes().to_vec(), hash: change.hash().0 }
     }
 }
 
-fn is_spec(path: &str) -> bool {
-    path == "/spec" || path.starts_with("/spec/")
+fn scalar(leaf: &Leaf) -> ScalarValue {
+    match leaf {
+        Leaf::Null => ScalarValue::Null,
+        Leaf::Bool(b) => ScalarValue::Boolean(*b),
+        Leaf::Int(n) => ScalarValue::Int(*n),
+        Leaf::Uint(n) => ScalarValue::Uint(*n),
+        Leaf::Float(n) => ScalarValue::F64(*n),
+        Leaf::Text(text) => ScalarValue::Str(text.as_str().into()),
+        Leaf::Json(json) => ScalarValue::Bytes(json.clone()),
+    }
+}
+
+fn leaves_of(doc: &Automerge) -> Leaves {
+    let leaf = |value: ScalarValue| {
+        Some(match value {
+            ScalarValue::Null => Leaf::Null,
+            ScalarValue::Boolean(b) => Leaf::Bool(b),
+            ScalarValue::Int(n) => Leaf::Int(n),
+            ScalarValue::Uint(n) => Leaf::Uint(n),
+            ScalarValue::F64(n) => Leaf::Float(n),
+            ScalarValue::Str(text) => Leaf::Text(text.to_string()),
+            ScalarValue::Bytes(json) => Leaf::Json(json),
+            // Nothing of ours writes these; a peer's are as if they were not there.
+            ScalarValue::Counter(_) | ScalarValue::Timestamp(_) | ScalarValue::Unknown { .. } => return None,
+        })
+    };
+    let items = doc.map_range(ROOT, ..);
+    items.filter_map(|item| Some((item.key.into_owned(), leaf(item.value.into_value().into_scalar().ok()?)?))).collect()
+}
+
+/// Runs what may panic on a peer's bytes.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| "automerge panicked".into())
+}
+
+/// How many documents are kept alive.
+const ALIVE: usize = 128;
+
+/// The documents used last.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Oldest first.
+    alive: VecDeque<(Uid, Document)>,
+}
+
+impl Cache {
+    /// Takes a document out, if it is alive.
+    pub fn take(&mut self, uid: Uid) -> Option<Document> {
+        let at = self.alive.iter().rposition(|(u, _)| *u == uid)?;
+        self.alive.remove(at).map(|(_, document)| document)
+    }
+
+    /// Puts a document (back) in.
+    pub fn put(&mut self, uid: Uid, document: Document) {
+        self.alive.push_back((uid, document));
+        if self.alive.len() > ALIVE {
+            self.alive.pop_front();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn leaves(pairs: &[(&str, &str)]) -> Leaves {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    fn actor(n: u8) -> Actor {
+        Actor::new(NodeId([n; 32]), 1)
+    }
+
+    fn put(path: &str, text: &str) -> Delta {
+        vec![(path.into(), Some(Leaf::Text(text.into())))]
+    }
+
+    fn text(document: &Document, path: &str) -> Option<String> {
+        match document.leaves().get(path) {
+            Some(Leaf::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
     }
 
     #[test]
-    fn edits_of_two_replicas_both_survive() {
-        let (mut a, mut b) = (Document::new(b"a"), Document::new(b"b"));
-        let first = a.write(&leaves(&[("/spec/replicas", "1"), ("/spec/image", "\"x\"")])).unwrap();
-        b.apply(&first).unwrap();
-        let scaled = a.write(&leaves(&[("/spec/replicas", "3"), ("/spec/image", "\"x\"")])).unwrap();
-        let rolled = b.write(&leaves(&[("/spec/replicas", "1"), ("/spec/image", "\"y\"")])).unwrap();
-        a.apply(&rolled).unwrap();
-        b.apply(&scaled).unwrap();
-        assert_eq!(a.leaves(), leaves(&[("/spec/replicas", "3"), ("/spec/image", "\"y\"")]));
+    fn changes_travel_and_merge_in_any_order() {
+        let mut a = Document::default();
+        let first = Chunk::read(&a.write(&actor(1), put("/x", "1")).unwrap().chunk).unwrap();
+        let mut b = Document::of([first.clone()]).unwrap();
+        let on_a = Chunk::read(&a.write(&actor(1), put("/y", "a")).unwrap().chunk).unwrap();
+        let on_b = Chunk::read(&b.write(&actor(2), put("/z", "b")).unwrap().chunk).unwrap();
+        assert_eq!(on_a.parents().collect::<Vec<_>>(), [first.hash()]);
+        let a = a.merged(on_b.clone()).unwrap();
+        let b = b.merged(on_a.clone()).unwrap();
         assert_eq!(a.leaves(), b.leaves());
-        assert_eq!((a.generation(), b.generation()), (3, 3));
+        assert_eq!((text(&a, "/y").as_deref(), text(&a, "/z").as_deref()), (Some("a"), Some("b")));
+        let again = Document::of([on_b, on_a, first]).unwrap();
+        assert_eq!(again.leaves(), a.leaves());
     }
 
     #[test]
-    fn equal_leaves_are_no_change() {
-        let mut doc = Document::new(b"a");
-        assert!(doc.write(&leaves(&[("/x", "1")])).is_some());
-        assert!(doc.write(&leaves(&[("/x", "1")])).is_none());
-        assert!(doc.write(&leaves(&[])).is_some());
-        assert_eq!(doc.generation(), 0);
+    fn a_change_without_its_parent_is_left_out() {
+        let mut a = Document::default();
+        a.write(&actor(1), put("/x", "1"));
+        let second = Chunk::read(&a.write(&actor(1), put("/x", "2")).unwrap().chunk).unwrap();
+        let b = Document::of([second.clone()]).unwrap();
+        assert!(!b.has(second.hash()));
+        assert!(b.leaves().is_empty());
     }
 
     #[test]
-    fn changes_are_applied_once_and_after_their_parents() {
-        let mut a = Document::new(b"a");
-        let first = a.write(&leaves(&[("/x", "1")])).unwrap();
-        let second = a.write(&leaves(&[("/x", "2")])).unwrap();
-        let mut b = Document::new(b"b");
-        assert_eq!(b.apply(&second), Err(DocumentError::Missing));
-        b.apply(&first).unwrap();
-        b.apply(&second).unwrap();
-        b.apply(&first).unwrap();
-        assert_eq!(b.leaves(), leaves(&[("/x", "2")]));
+    fn documents_and_damaged_chunks_are_refused() {
+        let mut a = Document::default();
+        let chunk = a.write(&actor(1), put("/x", &"long ".repeat(100))).unwrap().chunk;
+        assert!(Chunk::read(&a.doc.save()).is_err());
+        for at in 0..chunk.len() {
+            let mut bad = chunk.clone();
+            bad[at] ^= 0x40;
+            let taken = Chunk::read(&bad).and_then(|c| Document::default().merged(c));
+            assert!(taken.is_err() || !taken.unwrap().has(Chunk::read(&chunk).unwrap().hash()), "byte {at}");
+        }
+        let compressed = automerge::Change::try_from(&chunk[..]).unwrap().bytes().into_owned();
+        assert_ne!(compressed, chunk);
+        assert!(Chunk::read(&compressed).is_err());
     }
 
     #[test]
-    fn rubbish_is_an_error() {
-        assert!(matches!(Document::new(b"a").apply(b"rubbish"), Err(DocumentError::Malformed(_))));
+    fn equal_writes_by_equal_actors_are_equal_bytes() {
+        let write = || Document::default().write(&actor(1), put("/x", "1"));
+        assert_eq!(write(), write());
     }
 }

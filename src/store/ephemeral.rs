@@ -1,110 +1,184 @@
-//! Objects that live in memory only: Events (1 h, at most 5,000).
+//! Events: shown at once, in memory only, for an hour and no more than so many.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ids::Uid;
 use crate::object::Key;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Wall};
 
-use super::change::{Committed, Rejected};
-use super::{Change, Entry, Store};
+use super::change::{Change, Committed, Rejected};
+use super::parts::to_json;
+use super::state::{Receipt, Store, entry_of};
 
-/// How long one lives after it was last written, as upstream keeps Events.
-const LIFE: Duration = Duration::from_secs(3600);
-/// How many there are at most; the oldest go first.
-const MOST: usize = 5_000;
+/// How long one is kept after it was last written.
+pub const KEPT: Duration = Duration::from_secs(3_600);
+/// How many are kept.
+pub const MOST: usize = 5_000;
 
-/// When each goes.
+/// The ephemeral objects.
 #[derive(Debug, Default)]
-pub struct Ephemeral {
-    expiry: BTreeMap<Key, Mono>,
-    order: BTreeSet<(Mono, Key)>,
+pub struct Ephemerals {
+    by_key: BTreeMap<Key, Ephemeral>,
+    by_age: BTreeSet<(Mono, u64, Key)>,
+    serial: u64,
 }
 
-impl Ephemeral {
-    fn keep(&mut self, key: &Key, until: Mono) {
-        self.forget(key);
-        self.expiry.insert(key.clone(), until);
-        self.order.insert((until, key.clone()));
+#[derive(Debug)]
+struct Ephemeral {
+    uid: Uid,
+    /// Compact JSON without a resourceVersion.
+    object: Arc<[u8]>,
+    age: (Mono, u64),
+}
+
+impl Ephemerals {
+    /// Finds one.
+    pub fn get(&self, key: &Key) -> Option<(Uid, Value)> {
+        let found = self.by_key.get(key)?;
+        Some((found.uid, serde_json::from_slice(&found.object).expect("it was serialised here")))
     }
 
-    fn forget(&mut self, key: &Key) {
-        if let Some(old) = self.expiry.remove(key) {
-            self.order.remove(&(old, key.clone()));
+    fn put(&mut self, now: Mono, key: Key, uid: Uid, object: &Value) {
+        self.remove(&key);
+        self.serial += 1;
+        self.by_age.insert((now, self.serial, key.clone()));
+        self.by_key.insert(key, Ephemeral { uid, object: to_json(object), age: (now, self.serial) });
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(old) = self.by_key.remove(key) {
+            self.by_age.remove(&(old.age.0, old.age.1, key.clone()));
         }
     }
 
-    fn overdue(&self, now: Mono) -> Option<Key> {
-        let (at, key) = self.order.first()?;
-        (*at <= now || self.order.len() > MOST).then(|| key.clone())
+    /// Takes out one that is too old, or one too many.
+    fn pop(&mut self, now: Mono) -> Option<Key> {
+        let (written, _, key) = self.by_age.first()?;
+        if now.since(*written) < KEPT && self.by_key.len() <= MOST {
+            return None;
+        }
+        let key = key.clone();
+        self.remove(&key);
+        Some(key)
     }
+}
+
+/// What to do about an ephemeral object.
+enum Passing {
+    Same,
+    Put(Value),
+    Drop,
 }
 
 impl Store {
-    /// Carries out a change of an ephemeral object at once.
-    pub(super) fn commit_ephemeral(&mut self, now: Now, change: Change) -> Result<Committed, Rejected> {
-        let key = change.key().clone();
-        let present = self.snapshot.get(&key).cloned();
-        let uid = present.as_ref().map_or_else(|| self.fresh_uid(), |e| e.uid);
-        match self.plan_ephemeral(now, uid, change)? {
-            None => {
-                let entry = present.ok_or(Rejected::NotFound { key: key.clone() })?;
-                self.ephemeral.forget(&key);
-                self.show_entry(&key, |_| None);
-                Ok(Committed { entry, removed: true })
+    pub(super) fn commit_ephemeral(&mut self, fresh: Uid, change: Change) -> Result<Receipt, Rejected> {
+        let (key, uid, passing) = self.plan_ephemeral(fresh, change)?;
+        match passing {
+            Passing::Same => {
+                let entry = self.snapshot.get(&key).cloned();
+                let entry = entry.ok_or_else(|| Rejected::NotFound { key: key.clone() })?;
+                return Ok(Receipt::Unchanged(Committed { entry, removed: false }));
             }
-            Some(object) => {
-                self.ephemeral.keep(&key, now.mono + LIFE);
-                let shown = self.show_value(&key, object);
-                self.expire_ephemeral(now);
-                Ok(Committed { entry: shown, removed: false })
+            Passing::Put(object) => self.ephemerals.put(self.now.mono, key.clone(), uid, &object),
+            Passing::Drop => {
+                let last = self.snapshot.get(&key).cloned();
+                self.ephemerals.remove(&key);
+                self.reveal_or_follow(&key);
+                let entry = last.ok_or(Rejected::NotFound { key })?;
+                return Ok(Receipt::Shown(Committed { entry, removed: true }));
             }
         }
+        self.expire();
+        if !self.revisions.has(2) {
+            let (_, value) = self.ephemerals.get(&key).ok_or_else(|| Rejected::NotFound { key: key.clone() })?;
+            let entry = entry_of(&key, self.snapshot.revision(), value);
+            return Ok(self.follow_passing(&key, entry));
+        }
+        self.reveal(&key);
+        let entry = self.snapshot.get(&key).cloned().ok_or(Rejected::NotFound { key })?;
+        Ok(Receipt::Shown(Committed { entry, removed: false }))
     }
 
-    /// Returns what an ephemeral object is after a change; `None`: gone.
-    pub(super) fn plan_ephemeral(&self, now: Now, uid: Uid, change: Change) -> Result<Option<Value>, Rejected> {
-        let present = self.snapshot.get(change.key());
-        let missing = |key: &Key| Rejected::NotFound { key: key.clone() };
+    pub(super) fn dry_run_ephemeral(&self, fresh: Uid, change: Change) -> Result<Committed, Rejected> {
+        let (key, _, passing) = self.plan_ephemeral(fresh, change)?;
+        let old = self.snapshot.get(&key);
+        let entry = match passing {
+            Passing::Put(object) => {
+                let revision = old.map_or(self.snapshot.revision(), |entry| entry.revision);
+                return Ok(Committed { entry: entry_of(&key, revision, object), removed: false });
+            }
+            Passing::Same | Passing::Drop => old.cloned().ok_or(Rejected::NotFound { key })?,
+        };
+        Ok(Committed { entry, removed: matches!(passing, Passing::Drop) })
+    }
+
+    fn plan_ephemeral(&self, fresh: Uid, change: Change) -> Result<(Key, Uid, Passing), Rejected> {
+        let not_found = |key: &Key| Rejected::NotFound { key: key.clone() };
         match change {
-            Change::Create { key, .. } if present.is_some() => Err(Rejected::AlreadyExists { key }),
-            Change::Create { key, mut object } => {
-                self.check_namespace(&key)?;
-                object["metadata"]["uid"] = uid.to_string().into();
-                object["metadata"]["creationTimestamp"] = now.wall.to_string().into();
-                Ok(Some(object))
-            }
-            Change::Update { key, mut object, when } => {
-                let entry = present.ok_or_else(|| missing(&key))?;
-                self.check(&key, entry.uid, when)?;
-                let old = entry.value();
-                for field in ["uid", "creationTimestamp"] {
-                    object["metadata"][field] = old["metadata"][field].clone();
+            Change::Create { key, object } => {
+                self.home(&key)?;
+                if self.ephemerals.by_key.contains_key(&key) {
+                    return Err(Rejected::AlreadyExists { key });
                 }
-                Ok(Some(object))
+                super::plan::check_size(&key, &object)?;
+                let object = dressed(&key, fresh, self.now.wall, object);
+                Ok((key, fresh, Passing::Put(object)))
             }
-            Change::Delete { key, options: super::DeleteOptions { when, .. } } | Change::Remove { key, when } => {
-                let entry = present.ok_or_else(|| missing(&key))?;
-                self.check(&key, entry.uid, when).map(|()| None)
+            Change::Update { key, object, when } => {
+                let (uid, old) = self.ephemerals.get(&key).ok_or_else(|| not_found(&key))?;
+                self.check(&key, uid, false, &when)?;
+                super::plan::check_size(&key, &object)?;
+                let mut object = dressed(&key, uid, self.now.wall, object);
+                object["metadata"]["creationTimestamp"] = old["metadata"]["creationTimestamp"].clone();
+                let passing = if object == old { Passing::Same } else { Passing::Put(object) };
+                Ok((key, uid, passing))
+            }
+            Change::Delete { key, options } => {
+                let (uid, _) = self.ephemerals.get(&key).ok_or_else(|| not_found(&key))?;
+                self.check(&key, uid, false, &options.when)?;
+                Ok((key, uid, Passing::Drop))
+            }
+            Change::Remove { key, when } => {
+                let (uid, _) = self.ephemerals.get(&key).ok_or_else(|| not_found(&key))?;
+                self.check(&key, uid, false, &when)?;
+                Ok((key, uid, Passing::Drop))
             }
             Change::Status { key, .. } | Change::Bind { key, .. } => {
-                Err(Rejected::Forbidden { key, message: "it has no status".into() })
+                Err(Rejected::Forbidden { message: format!("{} have no status", key.kind), key })
             }
         }
     }
 
-    pub(super) fn expire_ephemeral(&mut self, now: Now) {
-        while let Some(key) = self.ephemeral.overdue(now.mono) {
-            self.ephemeral.forget(&key);
-            self.show_entry(&key, |_| None);
-        }
+    /// Lets go of ephemeral objects that are too old or too many. To be called with every tick.
+    pub fn tick(&mut self, now: crate::time::Now) {
+        self.advance(now);
+        self.expire();
     }
 
-    /// Returns the entry of a change that would be made, for a dry run.
-    pub(super) fn ephemeral_entry(&self, key: &Key, object: &Value) -> Entry {
-        Entry::of(key.clone(), self.revisions.last(), object)
+    fn expire(&mut self) {
+        while let Some(key) = self.ephemerals.pop(self.now.mono) {
+            self.reveal_or_follow(&key);
+        }
     }
+}
+
+/// Gives an object what the store gives.
+fn dressed(key: &Key, uid: Uid, created: Wall, mut object: Value) -> Value {
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    if let Value::Object(meta) = &mut object["metadata"] {
+        meta.remove("resourceVersion");
+        meta.insert("name".into(), key.name.clone().into());
+        meta.insert("namespace".into(), key.namespace.clone().into());
+        meta.insert("uid".into(), uid.to_string().into());
+        meta.insert("creationTimestamp".into(), created.to_string().into());
+    }
+    object["apiVersion"] = key.kind.api_version().into();
+    object["kind"] = key.kind.kind.into();
+    object
 }

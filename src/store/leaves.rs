@@ -1,239 +1,260 @@
-//! An object as a flat map of paths to scalars, and back (design, section 3).
+//! An object taken apart into leaves: path -> scalar, so that edits of different fields merge.
 //!
-//! A path is made of segments, each preceded by `/`. An element of a keyed list is a segment that begins with `[` and
-//! holds the element's keys as a JSON array; the list's order is a register of its own at `LIST/#order`. What has
-//! no finer structure is one register: its JSON text.
+//! Maps are walked into; lists whose elements the schema tells apart by keys are walked into by those keys, with an
+//! order of their own; any other list is one leaf. An empty map or list is a *weak* leaf: it says that something is
+//! there, and gives way to what is in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use crate::object::Kind;
 
-use super::class;
+use super::class::{self, Atom};
+use super::path::{push_element, push_key};
 
-/// Paths to registers: JSON texts.
-pub type Leaves = BTreeMap<String, String>;
+/// How deep an object may be. Below the 128 levels at which the JSON parser stops.
+pub const MAX_DEPTH: usize = 100;
 
-/// Tells the keys of a keyed list's elements (`x-kubernetes-list-map-keys`), given its kind and the path of its
-/// field, list elements left out.
+/// Tells which fields tell apart the elements of the list at a path, which goes through lists and maps without
+/// naming the elements. `None` if it has no such keys: `object::schema::list_map_keys`.
 pub type ListKeys = fn(&Kind, &[&str]) -> Option<&'static [String]>;
 
-const ORDER: &str = "#order";
+/// What a leaf holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Leaf {
+    /// `null`.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// An integer above the others.
+    Uint(u64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    Text(String),
+    /// A list or map as one register: compact JSON, keys sorted.
+    Json(Vec<u8>),
+}
 
-/// Takes an object apart.
-pub fn take_apart(kind: &Kind, keys: ListKeys, object: &Value) -> Leaves {
-    let mut walk = Walk { kind, keys, fields: Vec::new(), out: Leaves::new() };
+/// An object as leaves.
+pub type Leaves = BTreeMap<String, Leaf>;
+
+/// What to put (or, with `None`, delete) where.
+pub type Delta = Vec<(String, Option<Leaf>)>;
+
+/// What is known of an object's shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// The schema's list keys.
+    pub list_keys: ListKeys,
+}
+
+/// Takes `object` apart.
+pub fn flatten(shape: Shape, object: &Value) -> Leaves {
+    let mut walk = Walk { shape, at: String::new(), path: Vec::new(), leaves: Leaves::new() };
     if let Value::Object(map) = object {
-        walk.map("", map);
+        walk.map(map);
     }
-    walk.out
+    walk.leaves
+}
+
+/// Returns what turns `from` into `to`; empty if they are equal.
+pub fn diff(from: &Leaves, to: &Leaves) -> Delta {
+    let gone = from.keys().filter(|path| !to.contains_key(*path)).map(|path| (path.clone(), None));
+    let put = to.iter().filter(|(path, leaf)| from.get(*path) != Some(leaf));
+    gone.chain(put.map(|(path, leaf)| (path.clone(), Some(leaf.clone())))).collect()
+}
+
+/// Does to `leaves` what `delta` says.
+pub fn apply(leaves: &mut Leaves, delta: Delta) {
+    for (path, leaf) in delta {
+        match leaf {
+            Some(leaf) => {
+                leaves.insert(path, leaf);
+            }
+            None => {
+                leaves.remove(&path);
+            }
+        }
+    }
+}
+
+/// Returns about how many bytes `leaves` take.
+pub fn size(leaves: &Leaves) -> usize {
+    let value = |leaf: &Leaf| match leaf {
+        Leaf::Text(text) => text.len(),
+        Leaf::Json(json) => json.len(),
+        _ => 8,
+    };
+    leaves.iter().map(|(path, leaf)| path.len() + value(leaf) + 8).sum()
+}
+
+/// Returns how deep `value` is, 0 for a scalar.
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Returns the identity of each element of the list at `path`, `None` if the list has no keys there, or holds
+/// what they do not tell apart.
+pub fn element_ids(shape: Shape, path: &[&str], items: &[Value]) -> Option<Vec<String>> {
+    let ids: Vec<String> = if class::is_set(path) {
+        items.iter().map(set_id).collect::<Option<_>>()?
+    } else {
+        let keys = (shape.list_keys)(shape.kind, path)?;
+        items.iter().map(|item| element_id(keys, item)).collect::<Option<_>>()?
+    };
+    let distinct: BTreeSet<&String> = ids.iter().collect();
+    (distinct.len() == ids.len()).then_some(ids)
+}
+
+/// Returns the identity of a set's element, `None` if it is no string.
+pub fn set_id(item: &Value) -> Option<String> {
+    item.is_string().then(|| item.to_string())
+}
+
+/// Returns the identity of a keyed list's element: the values of its key fields. `None` if it has none of them, or
+/// one that is no scalar.
+pub fn element_id(keys: &[String], item: &Value) -> Option<String> {
+    let map = item.as_object()?;
+    if !keys.iter().any(|key| map.contains_key(key)) {
+        return None;
+    }
+    let mut id = String::new();
+    for (i, key) in keys.iter().enumerate() {
+        if i > 0 {
+            id.push(',');
+        }
+        match map.get(key) {
+            // An absent key and a null one differ, so that the element comes back as it was.
+            None => {}
+            Some(Value::Array(_) | Value::Object(_)) => return None,
+            Some(scalar) => id.push_str(&scalar.to_string()),
+        }
+    }
+    Some(id)
 }
 
 struct Walk<'a> {
-    kind: &'a Kind,
-    keys: ListKeys,
-    fields: Vec<&'a str>,
-    out: Leaves,
+    shape: Shape,
+    /// The encoded path.
+    at: String,
+    /// The schema's path: keys only.
+    path: Vec<&'a str>,
+    leaves: Leaves,
 }
 
 impl<'a> Walk<'a> {
-    fn map(&mut self, path: &str, map: &'a Map<String, Value>) {
-        for (field, value) in map {
-            self.fields.push(field);
-            self.value(&format!("{path}/{}", escape(field)), value);
-            self.fields.pop();
+    fn value(&mut self, value: &'a Value) {
+        match value {
+            Value::Object(map) => match class::atoms(self.shape.kind).iter().find(|atom| atom.path == self.path) {
+                Some(atom) => self.atom(atom, map),
+                None if map.is_empty() => self.leaf(json_leaf(value)),
+                None => self.map(map),
+            },
+            Value::Array(items) if !items.is_empty() => match element_ids(self.shape, &self.path, items) {
+                Some(ids) => self.keyed(&ids, items),
+                None => self.leaf(json_leaf(value)),
+            },
+            value => self.leaf(scalar_leaf(value)),
         }
     }
 
-    fn value(&mut self, path: &str, value: &'a Value) {
-        match value {
-            Value::Object(map) if !map.is_empty() && !class::is_register(self.kind, &self.fields) => {
-                self.map(path, map);
+    fn leaf(&mut self, leaf: Leaf) {
+        self.leaves.insert(self.at.clone(), leaf);
+    }
+
+    fn map(&mut self, map: &'a Map<String, Value>) {
+        for (key, value) in map {
+            self.below(key, |walk| walk.value(value));
+        }
+    }
+
+    fn below(&mut self, key: &'a str, then: impl FnOnce(&mut Self)) {
+        let length = self.at.len();
+        push_key(&mut self.at, key);
+        self.path.push(key);
+        then(self);
+        self.path.pop();
+        self.at.truncate(length);
+    }
+
+    fn element(&mut self, id: &str, then: impl FnOnce(&mut Self)) {
+        let length = self.at.len();
+        push_element(&mut self.at, id);
+        then(self);
+        self.at.truncate(length);
+    }
+
+    fn keyed(&mut self, ids: &[String], items: &'a [Value]) {
+        self.element("", |walk| walk.leaf(Leaf::Json(to_json(&ids))));
+        for (id, item) in ids.iter().zip(items) {
+            self.element(id, |walk| match item {
+                Value::Object(map) => walk.map(map),
+                scalar => walk.leaf(scalar_leaf(scalar)),
+            });
+        }
+    }
+
+    fn atom(&mut self, atom: &Atom, map: &'a Map<String, Value>) {
+        let mut rest = map.clone();
+        for pattern in atom.except {
+            match pattern {
+                [list, "*", field] => self.except_in_list(&mut rest, map, list, field),
+                [field] => {
+                    if let (Some((key, value)), Some(_)) = (map.get_key_value(*field), rest.remove(*field)) {
+                        self.below(key, |walk| walk.value(value));
+                    }
+                }
+                _ => {}
             }
-            Value::Array(list) if !list.is_empty() && !class::is_register(self.kind, &self.fields) => {
-                match (self.keys)(self.kind, &self.fields).and_then(|keys| keyed(list, keys)) {
-                    Some(elements) => self.list(path, elements),
-                    None => self.leaf(path, value),
+        }
+        self.leaf(Leaf::Json(to_json(&rest)));
+    }
+
+    fn except_in_list(&mut self, rest: &mut Map<String, Value>, map: &'a Map<String, Value>, list: &str, field: &str) {
+        let Some((list_key, Value::Array(items))) = map.get_key_value(list) else { return };
+        let Some(Value::Array(left)) = rest.get_mut(list) else { return };
+        self.below(list_key, |walk| {
+            let Some(ids) = element_ids(walk.shape, &walk.path, items) else { return };
+            for ((id, item), left) in ids.iter().zip(items).zip(left) {
+                let Some((key, value)) = item.as_object().and_then(|m| m.get_key_value(field)) else { continue };
+                walk.element(id, |walk| walk.below(key, |walk| walk.value(value)));
+                if let Value::Object(left) = left {
+                    left.remove(field);
                 }
             }
-            _ => self.leaf(path, value),
-        }
-    }
-
-    fn list(&mut self, path: &str, elements: Vec<(String, &'a Map<String, Value>)>) {
-        let order: Vec<_> = elements.iter().map(|(segment, _)| segment.as_str()).collect();
-        let order = serde_json::to_string(&order).expect("texts serialise");
-        self.out.insert(format!("{path}/{ORDER}"), order);
-        for (segment, element) in elements {
-            self.map(&format!("{path}/{segment}"), element);
-        }
-    }
-
-    fn leaf(&mut self, path: &str, value: &Value) {
-        self.out.insert(path.to_owned(), value.to_string());
+        });
     }
 }
 
-/// Pairs a list's elements with their segments. `None` if one lacks a key or two have the same: then the list is one
-/// register.
-fn keyed<'a>(list: &'a [Value], keys: &[String]) -> Option<Vec<(String, &'a Map<String, Value>)>> {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut elements = Vec::with_capacity(list.len());
-    for element in list {
-        let map = element.as_object()?;
-        let names: Vec<&Value> = keys.iter().filter_map(|k| map.get(k)).collect();
-        if names.len() != keys.len() || names.iter().any(|n| n.is_array() || n.is_object()) {
-            return None;
-        }
-        let segment = plain(&serde_json::to_string(&names).expect("scalars serialise"));
-        let segment = format!("[{segment}");
-        if !seen.insert(segment.clone()) {
-            return None;
-        }
-        elements.push((segment, map));
-    }
-    Some(elements)
-}
-
-/// Escapes a segment: `/` ends one, `[` and `#` begin special ones.
-fn escape(segment: &str) -> String {
-    let plain = plain(segment);
-    if plain.starts_with(['[', '#']) { format!("~2{plain}") } else { plain }
-}
-
-fn plain(segment: &str) -> String {
-    segment.replace('~', "~0").replace('/', "~1")
-}
-
-fn unescape(segment: &str) -> String {
-    segment.strip_prefix("~2").unwrap_or(segment).replace("~1", "/").replace("~0", "~")
-}
-
-/// Puts an object together, repairing what a merge may have left: an element of which its keys did not survive goes,
-/// a list in register form wins over stray elements, and elements that the order does not name follow, sorted.
-pub fn put_together(kind: &Kind, keys: ListKeys, leaves: &Leaves) -> Value {
-    let mut root = Tree::default();
-    for (path, text) in leaves {
-        if let Ok(value) = serde_json::from_str(text) {
-            root.insert(path, value);
-        }
-    }
-    root.value(kind, keys, &mut Vec::new()).unwrap_or_else(|| Value::Object(Map::new()))
-}
-
-#[derive(Default)]
-struct Tree {
-    register: Option<Value>,
-    children: BTreeMap<String, Tree>,
-}
-
-impl Tree {
-    fn insert(&mut self, path: &str, value: Value) {
-        let mut tree = self;
-        for segment in path.split('/').skip(1) {
-            tree = tree.children.entry(segment.to_owned()).or_default();
-        }
-        tree.register = Some(value);
-    }
-
-    fn value(&self, kind: &Kind, keys: ListKeys, fields: &mut Vec<String>) -> Option<Value> {
-        let empty_container = |v: &Value| *v == Value::Object(Map::new());
-        if let Some(register) = &self.register
-            && (self.children.is_empty() || !empty_container(register))
-        {
-            return Some(register.clone());
-        }
-        if self.children.contains_key(ORDER) || self.children.keys().any(|k| k.starts_with('[')) {
-            return Some(self.list(kind, keys, fields));
-        }
-        let map = self.map(kind, keys, fields);
-        (!map.is_empty()).then_some(Value::Object(map))
-    }
-
-    fn map(&self, kind: &Kind, keys: ListKeys, fields: &mut Vec<String>) -> Map<String, Value> {
-        let mut map = Map::new();
-        for (segment, child) in &self.children {
-            fields.push(unescape(segment));
-            if let Some(value) = child.value(kind, keys, fields) {
-                map.insert(unescape(segment), value);
-            }
-            fields.pop();
-        }
-        map
-    }
-
-    fn list(&self, kind: &Kind, keys: ListKeys, fields: &mut Vec<String>) -> Value {
-        let order: Vec<String> =
-            self.children.get(ORDER).and_then(|o| serde_json::from_value(o.register.clone()?).ok()).unwrap_or_default();
-        let path: Vec<&str> = fields.iter().map(String::as_str).collect();
-        let names = keys(kind, &path).unwrap_or_default();
-        let rest = self.children.keys().filter(|k| k.starts_with('[') && !order.contains(k));
-        let mut list = Vec::new();
-        for segment in order.iter().chain(rest) {
-            let Some(child) = self.children.get(segment) else { continue };
-            let element = child.map(kind, keys, fields);
-            if names.iter().all(|name| element.contains_key(name)) {
-                list.push(Value::Object(element));
-            }
-        }
-        Value::Array(list)
+fn scalar_leaf(value: &Value) -> Leaf {
+    match value {
+        Value::Null => Leaf::Null,
+        Value::Bool(b) => Leaf::Bool(*b),
+        Value::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
+            (Some(int), _, _) => Leaf::Int(int),
+            (None, Some(uint), _) => Leaf::Uint(uint),
+            (None, None, Some(float)) => Leaf::Float(float),
+            (None, None, None) => json_leaf(value),
+        },
+        Value::String(text) => Leaf::Text(text.clone()),
+        compound => json_leaf(compound),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object::kinds;
-    use serde_json::json;
+fn json_leaf(value: &Value) -> Leaf {
+    Leaf::Json(to_json(value))
+}
 
-    fn keys(_: &Kind, path: &[&str]) -> Option<&'static [String]> {
-        static NAME: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| vec!["name".into()]);
-        static PORT: std::sync::LazyLock<Vec<String>> =
-            std::sync::LazyLock::new(|| vec!["port".into(), "protocol".into()]);
-        match path.last() {
-            Some(&"containers") => Some(&NAME),
-            Some(&"ports") => Some(&PORT),
-            _ => None,
-        }
-    }
-
-    fn round(object: &Value) -> Value {
-        put_together(&kinds::DEPLOYMENT, keys, &take_apart(&kinds::DEPLOYMENT, keys, object))
-    }
-
-    #[test]
-    fn every_object_survives_the_round_trip() {
-        let objects = [
-            json!({"metadata": {"name": "x", "labels": {}, "annotations": {"a/b~c": "1", "[odd]": "2", "#order": "3"}}}),
-            json!({"spec": {"containers": [{"name": "b", "image": "i"}, {"name": "a", "args": []}], "empty": null}}),
-            json!({"spec": {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}}),
-            json!({"spec": {"ports": [{"port": 53}, {"port": 54}]}}),
-            json!({"spec": {"containers": [{"name": "a"}, {"name": "a"}]}}),
-            json!({"spec": {"containers": []}, "x": [[], {}, [1, 2]], "n": 1.5, "": {"": ""}}),
-            json!({}),
-        ];
-        for object in objects {
-            assert_eq!(round(&object), object);
-        }
-    }
-
-    #[test]
-    fn an_element_without_its_keys_goes() {
-        let whole = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}});
-        let mut leaves = take_apart(&kinds::DEPLOYMENT, keys, &whole);
-        leaves.retain(|path, _| !(path.contains("[[\"b\"]") && path.ends_with("/name")));
-        let left = put_together(&kinds::DEPLOYMENT, keys, &leaves);
-        assert_eq!(left, json!({"spec": {"containers": [{"name": "a", "image": "1"}]}}));
-    }
-
-    #[test]
-    fn a_register_wins_over_stray_elements_and_unordered_ones_follow() {
-        let mut leaves = take_apart(&kinds::DEPLOYMENT, keys, &json!({"spec": {"containers": [{"name": "a"}]}}));
-        leaves.insert("/spec/containers/[[\"0\"]/name".into(), "\"0\"".into());
-        let both = put_together(&kinds::DEPLOYMENT, keys, &leaves);
-        assert_eq!(both, json!({"spec": {"containers": [{"name": "a"}, {"name": "0"}]}}));
-        leaves.insert("/spec/containers".into(), "[]".into());
-        assert_eq!(put_together(&kinds::DEPLOYMENT, keys, &leaves), json!({"spec": {"containers": []}}));
-    }
+fn to_json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value serialises")
 }

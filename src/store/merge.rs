@@ -1,227 +1,327 @@
-//! Records of others, and of our own disk.
+//! Records of peers: verified, taken in any order and any number of times, with the same outcome on every node.
+//!
+//! Merging never fences: a register's highest stamp wins whoever is asked. Whether the author is a member of the
+//! cluster is `trust`'s to know, before a record comes here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::ids::{Revision, Uid};
+use serde_json::Value;
+
+use crate::ids::Uid;
+use crate::object::Key;
 use crate::time::Now;
 
-use super::class::Section;
-use super::document::{Document, DocumentError};
-use super::leaves;
-use super::parts::{Object, Parts, Register};
-use super::record::{self, About, Body, Record, RecordError};
-use super::revision::Revisions;
-use super::{OpenReport, Snapshot, Store, Tombstone};
+use super::document::{Chunk, DocumentError};
+use super::inflate::inflate;
+use super::parts::{Birth, Grave, Kept, Mark, Object, Parts, to_json};
+use super::record::{Body, Record, RecordError};
+use super::register::{Register, Slot, Stamp, Told};
+use super::show::What;
+use super::state::Store;
 
-/// How many changes of an object may wait for their parents.
-const WAITING_CHANGES: usize = 1_024;
+/// How far ahead of this node's clock a peer's may pull it.
+const MAX_PULL_MICROS: u64 = 60_000_000;
 
-/// A peer's record is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MergeError {
-    /// It is no good.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// Its change is no good.
-    #[error("{about}: {error}")]
-    Document {
+/// What became of a peer's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// It was new: it goes to disk, then it is shown.
+    New,
+    /// It says nothing that was not known.
+    Known,
+    /// It builds on what has not come yet; ask for the records of this object.
+    Waiting {
         /// The object.
-        about: String,
-        /// What is wrong.
-        error: DocumentError,
+        uid: Uid,
     },
-    /// Too many changes of the object wait for others.
-    #[error("{0}: too many changes wait for their parents")]
-    Crowded(String),
 }
 
-/// What a record has touched.
-enum Touched {
-    Nothing,
-    Object(About),
-    Gone(About),
+/// Why a peer's record was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// It is no record, or not its author's.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Its change does not go with the object.
+    #[error("object {uid}: {source}")]
+    Document {
+        /// The object.
+        uid: Uid,
+        /// Why.
+        source: DocumentError,
+    },
+    /// It gives an object a name that it has not got.
+    #[error("object {uid} is {known}, not {given}")]
+    Name {
+        /// The object.
+        uid: Uid,
+        /// Its key.
+        known: Key,
+        /// What the record says.
+        given: Key,
+    },
 }
 
 impl Store {
-    /// Merges a peer's record: verified, in any order, any number of times. It is persisted, and shown when durable.
+    /// Takes in a peer's record.
     ///
     /// # Errors
-    /// [`MergeError`]; nothing has changed then.
-    pub fn merge(&mut self, now: Now, bytes: &[u8]) -> Result<(), MergeError> {
-        self.wall = now.wall;
-        let record = record::verify(bytes)?;
-        if let Body::Change { about, change, .. } = &record.body {
-            self.probe(about, change)?;
+    /// [`MergeError`] says what is wrong with it; nothing has changed then.
+    pub fn merge(&mut self, now: Now, record: &[u8]) -> Result<Merged, MergeError> {
+        self.advance(now);
+        let record = Record::read(record)?;
+        record.verify()?;
+        let uid = record.body.uid();
+        let merged = self.take_in(record)?;
+        if let (Merged::New, Some(uid)) = (merged, uid) {
+            self.retry(uid);
         }
-        let bytes: Arc<[u8]> = bytes.into();
-        let touched = self.absorb(record, &bytes);
-        if matches!(touched, Touched::Nothing) {
-            return Ok(());
-        }
-        self.outbox.push(bytes.to_vec());
-        match touched {
-            Touched::Nothing => {}
-            Touched::Object(about) => {
-                self.materialise(about.uid);
-                if let Some(parts) = self.objects.get(&about.uid).map(|o| o.working.clone()).filter(is_there) {
-                    self.wait(&about.key, about.uid, parts, false);
-                }
-            }
-            Touched::Gone(about) => {
-                self.wait(&about.key, about.uid, Parts::default(), true);
-            }
-        }
-        Ok(())
+        Ok(merged)
     }
 
-    /// Tries a peer's change on a copy before it may touch anything.
-    fn probe(&self, about: &About, change: &[u8]) -> Result<(), MergeError> {
-        let known = self.objects.get(&about.uid).map_or(&[][..], |o| o.changes.as_slice());
-        if known.len() > WAITING_CHANGES {
-            return Err(MergeError::Crowded(about.key.to_string()));
-        }
-        match hydrate(&self.actor, known).apply(change) {
-            Ok(()) | Err(DocumentError::Missing) => Ok(()),
-            Err(error) => Err(MergeError::Document { about: about.key.to_string(), error }),
-        }
-    }
-
-    /// Reads the records of our own disk.
-    pub(super) fn load(&mut self, records: impl IntoIterator<Item = Vec<u8>>, now: Now) -> OpenReport {
-        let mut report = OpenReport::default();
-        let (mut ceiling, mut seq) = (Revision(0), self.seq);
-        for bytes in records {
-            report.records += 1;
-            match record::read(&bytes) {
-                Ok(Record { body: Body::Ceiling(found), author, .. }) if author == self.node => {
-                    ceiling = ceiling.max(Revision(found));
-                }
-                Ok(record) => {
-                    if record.author == self.node {
-                        seq = seq.max(record.seq);
-                    }
-                    self.absorb(record, &bytes.into());
-                }
-                Err(error) => report.refused.push(error.to_string()),
+    /// Takes in what waited for an object, as far as it goes now.
+    fn retry(&mut self, uid: Uid) {
+        loop {
+            let mut moved = false;
+            for record in self.waiting.take(uid) {
+                // What turns out to be bad was bad when it came; its sender is not here any more.
+                moved |= self.take_in(record) == Ok(Merged::New);
             }
-        }
-        self.seq = seq;
-        self.revisions = Revisions::new(self.config.tag, ceiling, now.wall);
-        self.snapshot = Snapshot::starting_at(self.revisions.last());
-        for uid in self.objects.keys().copied().collect::<Vec<_>>() {
-            self.materialise(uid);
-        }
-        self.documents.clear();
-        self.show_loaded();
-        self.reserve();
-        report
-    }
-
-    fn show_loaded(&mut self) {
-        for object in self.objects.values_mut() {
-            object.shown = Some(object.working.clone()).filter(is_there);
-        }
-        for key in self.names.keys().cloned().collect::<BTreeSet<_>>() {
-            self.show_name(&key);
-        }
-        // What was loaded is the past: watches start after it.
-        self.snapshot.forget_history();
-    }
-
-    /// Takes a record into the working state, documents aside.
-    fn absorb(&mut self, record: Record, bytes: &Arc<[u8]>) -> Touched {
-        match record.body {
-            Body::Ceiling(_) | Body::Unknown => Touched::Nothing,
-            Body::Tombstone { about } => {
-                if self.tombstones.contains_key(&about.uid) {
-                    return Touched::Nothing;
-                }
-                self.bury(Tombstone { about: about.clone(), record: Arc::clone(bytes) });
-                Touched::Gone(about)
-            }
-            Body::Change { about, .. } => self.absorb_change(about, bytes),
-            Body::Register { about, section, stamp, value } => {
-                let register = Register { stamp, value: value.into(), record: Arc::clone(bytes) };
-                self.absorb_register(about, section, register)
+            if !moved {
+                return;
             }
         }
     }
 
-    fn absorb_change(&mut self, about: About, bytes: &Arc<[u8]>) -> Touched {
-        let Some(object) = self.object(&about) else { return Touched::Nothing };
-        if object.changes.contains(bytes) {
-            return Touched::Nothing;
+    fn take_in(&mut self, record: Record) -> Result<Merged, MergeError> {
+        let Some(uid) = record.body.uid() else { return Ok(Merged::Known) };
+        if let Body::Tombstone { birth, .. } = &record.body {
+            return Ok(self.bury_merged(uid, birth.clone(), &record.raw));
         }
-        object.changes.push(Arc::clone(bytes));
-        self.documents.remove(&about.uid);
-        Touched::Object(about)
+        if self.graves.contains_key(&uid) {
+            // A tombstone beats any change.
+            return Ok(Merged::Known);
+        }
+        match &record.body {
+            Body::Change { birth, .. } if birth.is_some() || self.objects.contains_key(&uid) => {
+                self.merge_change(uid, record)
+            }
+            _ if !self.objects.contains_key(&uid) => {
+                self.waiting.push(uid, record);
+                Ok(Merged::Waiting { uid })
+            }
+            _ => Ok(if self.merge_register(uid, &record) { Merged::New } else { Merged::Known }),
+        }
     }
 
-    fn absorb_register(&mut self, about: About, section: u8, register: Register) -> Touched {
-        let Some(section) = Section::of_number(section) else { return Touched::Nothing };
-        let Some(object) = self.object(&about) else { return Touched::Nothing };
-        // Equal stamps of different authors: the larger value wins, the same everywhere.
-        let newer = |old: &Register| (old.stamp, &old.value) < (register.stamp, &register.value);
-        if object.working.registers.get(&section).is_some_and(|old| !newer(old)) {
-            return Touched::Nothing;
+    fn merge_change(&mut self, uid: Uid, record: Record) -> Result<Merged, MergeError> {
+        let refused = |source| MergeError::Document { uid, source };
+        let Body::Change { birth, spec, chunk: at, .. } = record.body.clone() else { return Ok(Merged::Known) };
+        let chunk = Chunk::read(&record.raw[at.clone()]).map_err(refused)?;
+        let hash = chunk.hash();
+        let known: &[Kept] = self.objects.get(&uid).map_or(&[], |object| &object.changes);
+        if known.iter().any(|kept| kept.hash == hash) {
+            return Ok(Merged::Known);
         }
-        object.working.registers.insert(section, register);
-        Touched::Object(about)
+        if let (Some(birth), Some(object)) = (&birth, self.objects.get(&uid))
+            && birth.key != object.working.birth.key
+        {
+            let (known, given) = (object.working.birth.key.clone(), birth.key.clone());
+            return Err(MergeError::Name { uid, known, given });
+        }
+        if !chunk.parents().all(|parent| known.iter().any(|kept| kept.hash == parent)) {
+            self.waiting.push(uid, record);
+            return Ok(Merged::Waiting { uid });
+        }
+        let document = self.document(uid);
+        let merged = match document.merged(chunk) {
+            Ok(merged) => merged,
+            Err(source) => {
+                self.documents.put(uid, document);
+                return Err(refused(source));
+            }
+        };
+        if let (Some(birth), false) = (&birth, self.objects.contains_key(&uid)) {
+            let parts = Parts::new(birth.clone(), &Value::Object(serde_json::Map::new()));
+            self.objects.insert(uid, Object::new(parts));
+            self.register_birth(uid, birth);
+        }
+        let Some(object) = self.objects.get(&uid) else { return Ok(Merged::Known) };
+        let mut after = object.working.clone();
+        if let Some(birth) = birth {
+            after.birth = Arc::new(elder(&after.birth, birth));
+        }
+        after.intent = to_json(&inflate(self.shape(&after.birth.key), merged.leaves()));
+        after.spec_changes += u64::from(spec);
+        self.documents.put(uid, merged);
+        self.reallocate(uid, &after.birth.key.clone(), Some(&after));
+        if let Some(object) = self.objects.get_mut(&uid) {
+            object.changes.push(Kept { hash, record: Arc::clone(&record.raw), chunk: at });
+        }
+        self.send(record.raw);
+        self.settle_merged(uid, after, true);
+        Ok(Merged::New)
     }
 
-    /// Finds or begins an object. `None` if it is gone for good.
-    fn object(&mut self, about: &About) -> Option<&mut Object> {
-        if self.tombstones.contains_key(&about.uid) {
-            return None;
-        }
-        self.names.entry(about.key.clone()).or_default().insert(about.uid);
-        let highest = self.turns.entry(about.key.clone()).or_default();
-        *highest = (*highest).max(about.turn);
-        Some(self.objects.entry(about.uid).or_insert_with(|| Object {
-            key: about.key.clone(),
-            turn: about.turn,
-            changes: Vec::new(),
-            working: Parts::default(),
-            shown: None,
-            pending: 0,
-        }))
-    }
-
-    /// Computes an object's intent from its document.
-    fn materialise(&mut self, uid: Uid) {
-        let (found, generation) = self.with_document(uid, |doc| (doc.leaves(), doc.generation()));
+    /// Has merged parts of an object shown when they are durable, and ends the object if nothing holds it any more.
+    fn settle_merged(&mut self, uid: Uid, after: Parts, asks: bool) {
+        let key = after.birth.key.clone();
         let Some(object) = self.objects.get_mut(&uid) else { return };
-        if found.is_empty() {
-            return;
-        }
-        let intent = leaves::put_together(object.key.kind, self.config.list_keys, &found);
-        object.working.intent = intent.to_string().into_bytes().into();
-        object.working.generation = generation;
-    }
-}
-
-/// Registers may come before the document that they belong to; until then there is nothing to show.
-fn is_there(parts: &Parts) -> bool {
-    !parts.intent.is_empty()
-}
-
-/// Builds a document of its records, in whatever order they are. Those whose parents are missing wait.
-pub(super) fn hydrate(actor: &[u8], records: &[Arc<[u8]>]) -> Document {
-    let mut document = Document::new(actor);
-    let mut waiting: Vec<Vec<u8>> = records.iter().filter_map(|r| change_in(r)).collect();
-    loop {
-        let before = waiting.len();
-        waiting.retain(|change| document.apply(change) == Err(DocumentError::Missing));
-        if waiting.is_empty() || waiting.len() == before {
-            return document;
+        object.pending += u32::from(asks);
+        object.working = after.clone();
+        let finished = self.is_finished(&after);
+        self.then_show_merged(&key, What::Parts { uid, parts: Box::new(after), asks });
+        if finished {
+            self.end(uid);
         }
     }
+
+    /// Ends an object that nothing holds any more.
+    pub(super) fn end(&mut self, uid: Uid) {
+        let Some(object) = self.objects.get(&uid) else { return };
+        let mut plan = self.plan_for(object.working.birth.key.clone(), uid, object);
+        plan.bury();
+        self.perform(plan);
+        if let Some(step) = self.steps.back_mut() {
+            // Nobody asked for it.
+            step.ticket = None;
+        }
+    }
+
+    fn bury_merged(&mut self, uid: Uid, birth: Birth, raw: &Arc<[u8]>) -> Merged {
+        let known = self.graves.get(&uid);
+        // Of two tombstones every node keeps the same one.
+        if known.is_some_and(|grave| grave.record <= *raw) {
+            return Merged::Known;
+        }
+        let first = known.is_none();
+        self.note_turn(&birth);
+        self.graves.insert(uid, Grave { birth, record: Arc::clone(raw) });
+        self.waiting.take(uid);
+        self.send(Arc::clone(raw));
+        if let (true, Some(object)) = (first, self.objects.get(&uid)) {
+            let mut after = object.working.clone();
+            let key = after.birth.key.clone();
+            after.gone = true;
+            self.reallocate(uid, &key, None);
+            self.documents.take(uid);
+            self.unwritten.remove(&uid);
+            if let Some(object) = self.objects.get_mut(&uid) {
+                object.working.gone = true;
+                object.pending += 1;
+            }
+            self.then_show_merged(&key, What::Parts { uid, parts: Box::new(after), asks: true });
+        }
+        Merged::New
+    }
+
+    /// Merges what is not a document. Returns whether anything was new.
+    fn merge_register(&mut self, uid: Uid, record: &Record) -> bool {
+        let Some(object) = self.objects.get(&uid) else { return false };
+        let mut after = object.working.clone();
+        match &record.body {
+            Body::Register { slot: Slot::Observation, stamp, value, .. } => {
+                let stamp = Stamp { major: stamp.0, minor: stamp.1, author: record.author };
+                return self.merge_observation(uid, Register::signed(stamp, Arc::clone(&record.raw), value.clone()));
+            }
+            Body::Register { slot, stamp, value, .. } => {
+                let stamp = Stamp { major: stamp.0, minor: stamp.1, author: record.author };
+                let register = Register::signed(stamp, Arc::clone(&record.raw), value.clone());
+                if !register.beats(after.registers.get(slot)) {
+                    return false;
+                }
+                Arc::make_mut(&mut after.registers).insert(*slot, register);
+            }
+            Body::Told { time, fields, .. } => {
+                self.pull_clock(*time);
+                if !merge_told(&mut after, record, *time, fields) {
+                    return false;
+                }
+            }
+            Body::Mark { mark, .. } => {
+                let merged = after.mark.as_ref().map_or_else(|| mark.clone(), |known| known.and(mark));
+                if after.mark.as_ref().is_some_and(|known| **known == merged) {
+                    return false;
+                }
+                after.mark = Some(Arc::new(merged));
+                if let Some(object) = self.objects.get_mut(&uid) {
+                    object.marks.push(Arc::clone(&record.raw));
+                }
+            }
+            Body::Change { .. } | Body::Tombstone { .. } | Body::Ceiling { .. } => return false,
+        }
+        let asks = matches!(record.body, Body::Mark { .. });
+        self.send(Arc::clone(&record.raw));
+        self.settle_merged(uid, after, asks);
+        true
+    }
+
+    fn merge_observation(&mut self, uid: Uid, register: Register) -> bool {
+        let Some(object) = self.objects.get_mut(&uid) else { return false };
+        let author = register.stamp.author;
+        if !register.beats(object.observed.get(&author)) {
+            return false;
+        }
+        // Nobody waits for it: it goes with the next batch, urgent or not.
+        self.outbox.extend(register.record.clone());
+        object.observed.insert(author, register);
+        if author == self.scribe.node {
+            self.unwritten.remove(&uid);
+        }
+        let key = object.working.birth.key.clone();
+        if object.shown.is_some() {
+            self.reveal_or_follow(&key);
+        }
+        true
+    }
+
+    pub(super) fn pull_clock(&mut self, time: u64) {
+        let wall = u64::try_from(self.now.wall.0).unwrap_or(0);
+        self.clock = self.clock.max(time.min(wall.saturating_add(MAX_PULL_MICROS)));
+    }
 }
 
-fn change_in(record: &[u8]) -> Option<Vec<u8>> {
-    match record::read(record).ok()?.body {
-        Body::Change { change, .. } => Some(change),
-        _ => None,
+impl Body {
+    /// Returns the object it is about.
+    pub fn uid(&self) -> Option<Uid> {
+        match self {
+            Self::Change { uid, .. }
+            | Self::Register { uid, .. }
+            | Self::Told { uid, .. }
+            | Self::Mark { uid, .. }
+            | Self::Tombstone { uid, .. } => Some(*uid),
+            Self::Ceiling { .. } => None,
+        }
     }
+}
+
+/// Merges what a client said, field by field. Returns whether anything was new.
+pub(super) fn merge_told(
+    after: &mut Parts,
+    record: &Record,
+    time: u64,
+    fields: &[(String, Option<Arc<[u8]>>)],
+) -> bool {
+    let stamp = Stamp { major: time, minor: 0, author: record.author };
+    let mut new = false;
+    for (part, value) in fields {
+        let told = Told { stamp, value: value.clone(), record: Some(Arc::clone(&record.raw)) };
+        if told.beats(after.told.get(part)) {
+            Arc::make_mut(&mut after.told).insert(part.clone(), told);
+            new = true;
+        }
+    }
+    new
+}
+
+/// Merges marks that were read one by one.
+pub(super) fn merge_mark(after: &mut Parts, mark: &Mark) {
+    let merged = after.mark.as_ref().map_or_else(|| mark.clone(), |known| known.and(mark));
+    after.mark = Some(Arc::new(merged));
+}
+
+/// Returns the birth that stands of two of one uid.
+pub(super) fn elder(one: &Birth, other: Birth) -> Birth {
+    let rank = |b: &Birth| (b.created, b.turn, b.origin, b.namespace);
+    if rank(&other) < rank(one) { other } else { one.clone() }
 }

@@ -1,167 +1,168 @@
-//! The parts of one object, and how they are shown as one.
+//! One object in parts: what is known of it, each part merged by a rule of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::ids::{Revision, Uid};
+use crate::ids::{NodeId, Uid};
 use crate::object::{Key, kinds};
+use crate::time::Wall;
 
-use super::class::{self, Section};
-use super::snapshot::Entry;
+use super::document::Hash;
+use super::register::{Register, Slot, Told};
 
-/// A stamped value. The highest stamp wins on every node alike; equal stamps are the same write.
+/// How an object came to be. Of two births of one uid the lesser stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Register {
-    /// Term or incarnation, then a count.
-    pub stamp: (u64, u64),
-    /// JSON text.
-    pub value: Arc<[u8]>,
-    /// The signed record it came in.
-    pub record: Arc<[u8]>,
-}
-
-/// Everything that an object is shown of.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Parts {
-    /// All but the status, as JSON text.
-    pub intent: Arc<[u8]>,
-    /// How often the spec was touched.
-    pub generation: u64,
-    /// Decisions, observations and clients' statuses.
-    pub registers: BTreeMap<Section, Register>,
-}
-
-/// One object of the working state.
-#[derive(Clone, Debug)]
-pub struct Object {
+pub struct Birth {
     /// Where it lives.
     pub key: Key,
-    /// How many had its place before, for derived uids.
+    /// When it was made.
+    pub created: Wall,
+    /// How many objects of the same origin there were, this one counted; 0 without an origin.
     pub turn: u64,
-    /// Its document: the signed change records, parents first.
-    pub changes: Vec<Arc<[u8]>>,
-    /// As it will be when all that waits for the disk is durable.
-    pub working: Parts,
-    /// As it is shown; `None` if it is not shown yet.
-    pub shown: Option<Parts>,
-    /// How many changes of its intent wait for the disk.
-    pub pending: usize,
+    /// What its uid is derived from, together with the turn.
+    pub origin: Option<Uid>,
+    /// The uid of its namespace.
+    pub namespace: Option<Uid>,
+}
+
+/// That an object is to go. Two marks make one: the earlier time, the shorter grace, the finalizers in both; so the
+/// time never moves back and finalizers only shrink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// `metadata.deletionTimestamp` in seconds since the Unix epoch.
+    pub at: i64,
+    /// `metadata.deletionGracePeriodSeconds`.
+    pub grace: Option<i64>,
+    /// The finalizers that were there; later ones do not count.
+    pub finalizers: BTreeSet<String>,
+}
+
+impl Mark {
+    /// Merges two marks.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            at: self.at.min(other.at),
+            grace: match (self.grace, other.grace) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+            finalizers: self.finalizers.intersection(&other.finalizers).cloned().collect(),
+        }
+    }
+}
+
+/// What must be durable before it is shown. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// How it came to be.
+    pub birth: Arc<Birth>,
+    /// What is asked of it: the object without what the store gives, as compact JSON.
+    pub intent: Arc<[u8]>,
+    /// How many changes touched the spec.
+    pub spec_changes: u64,
+    /// If it is to go.
+    pub mark: Option<Arc<Mark>>,
+    /// What was decided about it.
+    pub registers: Arc<BTreeMap<Slot, Register>>,
+    /// What clients say about its status: by field, or by condition.
+    pub told: Arc<BTreeMap<String, Told>>,
+    /// Whether it is gone for good.
+    pub gone: bool,
 }
 
 impl Parts {
+    /// Makes those of a new object.
+    pub fn new(birth: Birth, intent: &Value) -> Self {
+        Self {
+            birth: Arc::new(birth),
+            intent: to_json(intent),
+            spec_changes: 0,
+            mark: None,
+            registers: Arc::default(),
+            told: Arc::default(),
+            gone: false,
+        }
+    }
+
     /// Parses the intent.
-    pub fn intent(&self) -> Value {
-        if self.intent.is_empty() {
-            return Value::Object(Map::new());
-        }
-        serde_json::from_slice(&self.intent).expect("the store writes valid JSON")
+    pub fn intent(&self) -> Map<String, Value> {
+        serde_json::from_slice(&self.intent).expect("an intent is a JSON object")
     }
 
-    /// Shows the object.
-    pub fn entry(&self, key: &Key, uid: Uid, revision: Revision) -> Entry {
-        Entry::of(key.clone(), revision, &self.compose(key, uid, revision))
+    /// Returns the node that a pod is bound to and, if that was decided after its creation, when.
+    pub fn binding(&self, intent: &Map<String, Value>) -> Option<(String, Option<String>)> {
+        if *self.birth.key.kind != kinds::POD {
+            return None;
+        }
+        if let Some(node) = intent.get("spec").and_then(|spec| spec["nodeName"].as_str()) {
+            return Some((node.to_owned(), None));
+        }
+        let decided: Value = serde_json::from_slice(self.registers.get(&Slot::Binding)?.value()).ok()?;
+        Some((decided["node"].as_str()?.to_owned(), decided["at"].as_str().map(str::to_owned)))
     }
 
-    fn compose(&self, key: &Key, uid: Uid, revision: Revision) -> Value {
-        let mut object = self.intent();
-        object["apiVersion"] = key.kind.api_version().into();
-        object["kind"] = key.kind.kind.into();
-        let meta = &mut object["metadata"];
-        meta["name"] = key.name.clone().into();
-        if !key.namespace.is_empty() {
-            meta["namespace"] = key.namespace.clone().into();
-        }
-        meta["uid"] = uid.to_string().into();
-        meta["resourceVersion"] = revision.to_string().into();
-        if class::has_generation(key.kind) {
-            meta["generation"] = self.generation.into();
-        }
-        if let Some(node) = self.value(Section::Binding) {
-            object["spec"]["nodeName"] = node;
-        }
-        if let Some(status) = self.status(key, &object) {
-            object["status"] = status;
-        }
-        object
-    }
-
-    /// Puts the status together: the built-in writer's fields win over a client's, conditions merge by type.
-    fn status(&self, key: &Key, object: &Value) -> Option<Value> {
-        let sections = [Section::Client, Section::Decision, Section::Observation];
-        let status = sections.into_iter().filter_map(|s| self.value(s)).reduce(overlay);
-        if key.kind == &kinds::NAMESPACE {
-            let terminating = object["metadata"]["deletionTimestamp"].is_string();
-            let mut status = status.unwrap_or_else(|| Value::Object(Map::new()));
-            status["phase"] = if terminating { "Terminating" } else { "Active" }.into();
-            return Some(status);
-        }
-        status.or_else(|| default_status(key))
-    }
-
-    /// Parses a register.
-    pub fn value(&self, section: Section) -> Option<Value> {
-        serde_json::from_slice(&self.registers.get(&section)?.value).ok()
+    /// Returns the finalizers that hold it: those asked for, and once it is to go only those that were there then.
+    pub fn finalizers(&self, intent: &Map<String, Value>) -> Vec<String> {
+        let asked = intent.get("metadata").and_then(|meta| meta["finalizers"].as_array());
+        let asked = asked.into_iter().flatten().filter_map(Value::as_str);
+        let holds = |name: &&str| self.mark.as_ref().is_none_or(|mark| mark.finalizers.contains(*name));
+        asked.filter(holds).map(str::to_owned).collect()
     }
 }
 
-/// What a status is before anybody has written one.
-fn default_status(key: &Key) -> Option<Value> {
-    let kind = key.kind;
-    if kind == &kinds::POD {
-        return Some(serde_json::json!({"phase": "Pending"}));
-    }
-    if kind == &kinds::SERVICE {
-        return Some(serde_json::json!({"loadBalancer": {}}));
-    }
-    if kind == &kinds::REPLICA_SET {
-        return Some(serde_json::json!({"replicas": 0}));
-    }
-    kind.has(crate::object::kinds::Subresource::Status).then(|| Value::Object(Map::new()))
+/// One change of an object's document, as it is kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The change's hash.
+    pub hash: Hash,
+    /// The signed record.
+    pub record: Arc<[u8]>,
+    /// Where in it the chunk is.
+    pub chunk: std::ops::Range<usize>,
 }
 
-fn overlay(mut below: Value, above: Value) -> Value {
-    let conditions = merge_conditions(&below["conditions"], &above["conditions"]);
-    if let (Value::Object(below), Value::Object(above)) = (&mut below, above) {
-        below.extend(above);
-        if let Some(conditions) = conditions {
-            below.insert("conditions".into(), conditions);
-        }
-    }
-    below
+/// All that is known of one object.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// With what is not durable yet.
+    pub working: Parts,
+    /// What is durable; `None` while its birth is not.
+    pub shown: Option<Parts>,
+    /// How many changes of what is asked of it are not durable yet.
+    pub pending: u32,
+    /// Its document's changes, parents before children.
+    pub changes: Vec<Kept>,
+    /// The records that say it is to go.
+    pub marks: Vec<Arc<[u8]>>,
+    /// What kubelets saw; shown at once.
+    pub observed: BTreeMap<NodeId, Register>,
 }
 
-fn merge_conditions(below: &Value, above: &Value) -> Option<Value> {
-    let (below, above) = (below.as_array()?, above.as_array()?);
-    let others = below.iter().filter(|b| !above.iter().any(|a| a["type"] == b["type"]));
-    Some(above.iter().chain(others).cloned().collect())
+impl Object {
+    /// Makes a new one.
+    pub fn new(working: Parts) -> Self {
+        Self { working, shown: None, pending: 0, changes: Vec::new(), marks: Vec::new(), observed: BTreeMap::new() }
+    }
+
+    /// Returns what decides between two objects of one name: the older stays.
+    pub fn seniority(&self, uid: Uid) -> (Wall, Uid) {
+        (self.working.birth.created, uid)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+/// What remains of an object that is gone.
+#[derive(Clone, Debug)]
+pub struct Grave {
+    /// Where it lived, and the turn.
+    pub birth: Birth,
+    /// The signed record.
+    pub record: Arc<[u8]>,
+}
 
-    fn register(value: &Value) -> Register {
-        Register { stamp: (1, 1), value: value.to_string().into_bytes().into(), record: Arc::default() }
-    }
-
-    #[test]
-    fn the_built_in_writer_wins_field_by_field() {
-        let mut parts = Parts::default();
-        let client = json!({"phase": "Mine", "custom": 1,
-            "conditions": [{"type": "Ready", "status": "False"}, {"type": "Gate", "status": "True"}]});
-        parts.registers.insert(Section::Client, register(&client));
-        let kubelet = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
-        parts.registers.insert(Section::Observation, register(&kubelet));
-        parts.registers.insert(Section::Binding, register(&json!("n1")));
-        let key = Key::new(&kinds::POD, "default", "x");
-        let shown = parts.entry(&key, Uid([1; 16]), Revision(7));
-        assert_eq!(shown.node.as_deref(), Some("n1"));
-        let status = &shown.value()["status"];
-        assert_eq!((&status["phase"], &status["custom"]), (&json!("Running"), &json!(1)));
-        assert_eq!(status["conditions"].as_array().map(Vec::len), Some(2));
-        assert_eq!(status["conditions"][0]["status"], "True");
-    }
+/// Serialises a value.
+pub fn to_json(value: &Value) -> Arc<[u8]> {
+    serde_json::to_vec(value).expect("a JSON value serialises").into()
 }

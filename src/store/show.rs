@@ -1,130 +1,249 @@
-//! From the working state to what is shown: revisions, the Snapshot, projections.
+//! What is shown and when: a write when its batch is durable, the rest at once; each with a revision of its own.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::ids::{PersistId, Revision, Uid};
+use crate::ids::{PersistId, Uid};
 use crate::object::Key;
 use crate::time::Now;
 
 use super::change::Committed;
-use super::class::Section;
-use super::parts::Parts;
-use super::record::Body;
-use super::{Entry, Pending, Store, Ticket, Waiting};
+use super::parts::{Parts, to_json};
+use super::record::Draft;
+use super::render::{observation, render};
+use super::snapshot::Entry;
+use super::state::{Batch, Receipt, Store, Ticket, entry_of};
+
+/// Something to show once a batch is durable.
+#[derive(Debug)]
+pub struct Step {
+    batch: PersistId,
+    key: Key,
+    what: What,
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// What to show.
+#[derive(Debug)]
+pub enum What {
+    /// An object as it was after a change.
+    Parts {
+        /// The object.
+        uid: Uid,
+        /// How it was.
+        parts: Box<Parts>,
+        /// Whether it was asked something, so that its revision is stale meanwhile.
+        asks: bool,
+    },
+    /// An object as it is by then.
+    Look(Uid),
+    /// Whatever is there by then.
+    Passing(Option<Arc<Entry>>),
+}
+
+impl Step {
+    /// Tells whether it is about an object.
+    pub fn is_about(&self, uid: Uid) -> bool {
+        matches!(&self.what, What::Parts { uid: u, .. } | What::Look(u) if *u == uid)
+    }
+}
 
 impl Store {
-    /// All batches up to `id` are durable: shows what waited for them, in order.
+    /// Takes all records since the last time; `None` if there is nothing to write. Batches are to be made durable
+    /// in order.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        let id = self.taken.next();
+        let mut records = Vec::new();
+        let ceiling = self.revisions.wanted(self.now.wall, 2 * self.steps.len() as u64);
+        if let Some(ceiling) = ceiling {
+            // First, so that whatever else is durable, this is.
+            let record = self.scribe.write(Draft::Ceiling(ceiling));
+            records.push(record.to_vec());
+            self.ceiling = Some(record);
+            self.ceilings.push_back((id, ceiling));
+        }
+        records.extend(self.outbox.drain(..).map(|record| record.to_vec()));
+        for uid in std::mem::take(&mut self.unwritten) {
+            records.extend(self.write_observation(uid).map(|record| record.to_vec()));
+        }
+        let urgent = std::mem::take(&mut self.urgent) || ceiling.is_some();
+        if records.is_empty() {
+            return None;
+        }
+        self.taken = id;
+        Some(Batch { id, records, urgent })
+    }
+
+    /// Signs what this node's kubelet saw of an object.
+    fn write_observation(&mut self, uid: Uid) -> Option<Arc<[u8]>> {
+        let register = self.objects.get(&uid)?.observed.get(&self.scribe.node)?;
+        let record = self.observation_record(uid, register);
+        let register = self.objects.get_mut(&uid)?.observed.get_mut(&self.scribe.node)?;
+        let stamp = register.stamp;
+        if let Ok(super::record::Body::Register { value, .. }) =
+            super::record::Record::read(Arc::clone(&record)).map(|record| record.body)
+        {
+            *register = super::register::Register::signed(stamp, Arc::clone(&record), value);
+        }
+        Some(record)
+    }
+
+    /// Shows all that is durable now, every batch up to `id`, and returns the answers that were due for it.
     pub fn persisted(&mut self, id: PersistId) -> Vec<(Ticket, Committed)> {
-        let mut done = Vec::new();
-        while self.pending.front().is_some_and(|p| p.batch <= id) {
-            let Some(Pending { what, .. }) = self.pending.pop_front() else { break };
-            match what {
-                Waiting::Ceiling(ceiling) => self.revisions.reserved(ceiling),
-                Waiting::Show { ticket, key, uid, parts, gone } => {
-                    done.push((ticket, self.show(&key, uid, parts, gone)));
-                }
-            }
+        while let Some((_, ceiling)) = self.ceilings.pop_front_if(|(batch, _)| *batch <= id) {
+            self.revisions.reserved(ceiling);
         }
-        done
+        self.durable = self.durable.max(id);
+        let mut answers = Vec::new();
+        while let Some(step) = self.steps.pop_front_if(|step| step.batch <= id) {
+            let answer = self.take_step(&step);
+            answers.extend(step.ticket.zip(answer));
+        }
+        answers
     }
 
-    /// Shows a projection, or with `None` that it is gone. Nothing happens if it is shown so already.
-    pub fn project(&mut self, now: Now, key: &Key, object: Option<Value>) {
-        self.wall = now.wall;
-        let Some(object) = object else {
-            if self.projected.remove(key) {
-                self.show_entry(key, |_| None);
+    fn take_step(&mut self, step: &Step) -> Option<Committed> {
+        let last = self.snapshot.get(&step.key).cloned();
+        match &step.what {
+            What::Parts { uid, parts, asks } => {
+                let hidden = parts.gone.then(|| self.committed(&step.key, *uid)).flatten();
+                self.settle(*uid, parts, *asks);
+                self.reveal(&step.key);
+                let removed = hidden.map(|committed| Committed { removed: true, ..committed });
+                removed.or_else(|| self.committed(&step.key, *uid))
             }
+            What::Look(uid) => {
+                self.reveal(&step.key);
+                self.committed(&step.key, *uid)
+            }
+            What::Passing(fallback) => {
+                self.reveal(&step.key);
+                let entry = self.snapshot.get(&step.key).cloned();
+                let removed = entry.is_none();
+                entry.or(last).or_else(|| fallback.clone()).map(|entry| Committed { entry, removed })
+            }
+        }
+    }
+
+    /// Makes durable parts those that count for what is shown.
+    fn settle(&mut self, uid: Uid, parts: &Parts, asks: bool) {
+        let Some(object) = self.objects.get_mut(&uid) else { return };
+        object.pending -= u32::from(asks);
+        if !parts.gone {
+            object.shown = Some(parts.clone());
             return;
-        };
-        self.projected.insert(key.clone());
-        let same = self.snapshot.get(key).is_some_and(|entry| {
-            let mut shown = entry.value();
-            if let Some(meta) = shown["metadata"].as_object_mut() {
-                meta.remove("resourceVersion");
-            }
-            shown == object
-        });
-        if !same {
-            self.show_value(key, object);
+        }
+        self.objects.remove(&uid);
+        let key = &parts.birth.key;
+        if self.names.get_mut(key).is_some_and(|uids| uids.remove(&uid) && uids.is_empty()) {
+            self.names.remove(key);
         }
     }
 
-    /// Makes something wait for the disk.
-    pub(super) fn wait(&mut self, key: &Key, uid: Uid, parts: Parts, gone: bool) -> Ticket {
-        let ticket = self.next_ticket;
-        self.next_ticket = Ticket(ticket.0 + 1);
-        if let Some(object) = self.objects.get_mut(&uid) {
-            object.pending += 1;
-        }
-        let what = Waiting::Show { ticket, key: key.clone(), uid, parts, gone };
-        self.pending.push_back(Pending { batch: self.next_batch, what });
+    /// Has a change shown when it is durable.
+    pub(super) fn then_show(&mut self, key: &Key, what: What) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.push_step(key, what, Some(ticket));
         ticket
     }
 
-    /// Shows an object as `parts` say, or as gone. Returns what a caller is told, always: somebody may wait for it.
-    fn show(&mut self, key: &Key, uid: Uid, mut parts: Parts, gone: bool) -> Committed {
-        let before = self.snapshot.get(key).filter(|e| e.uid == uid).cloned();
-        if let Some(object) = self.objects.get_mut(&uid) {
-            object.pending = object.pending.saturating_sub(1);
-            // Observations do not wait: the newest is shown.
-            if let Some(newest) = object.working.registers.get(&Section::Observation) {
-                parts.registers.insert(Section::Observation, newest.clone());
-            }
-            object.shown = Some(parts.clone());
-        } else if !gone {
-            // It is gone already in the working state; its tombstone waits behind.
-            let entry = parts.entry(key, uid, self.revisions.last());
-            return Committed { entry: Arc::new(entry), removed: false };
-        }
-        self.show_name(key);
-        let shown = self.snapshot.get(key).filter(|e| !gone && e.uid == uid).cloned();
-        let last = || Arc::new(parts.entry(key, uid, self.revisions.last()));
-        Committed { entry: shown.or(before).unwrap_or_else(last), removed: gone }
+    /// Has a merged record shown when it is durable; nobody waits for an answer.
+    pub(super) fn then_show_merged(&mut self, key: &Key, what: What) {
+        self.push_step(key, what, None);
     }
 
-    /// Shows whoever has a name now: of several, the oldest; a tie goes to the lower uid.
-    pub(super) fn show_name(&mut self, key: &Key) {
-        let holders = self.names.get(key).into_iter().flatten();
-        let oldest = holders
-            .filter_map(|uid| {
-                let parts = self.objects.get(uid)?.shown.as_ref()?;
-                let created = parts.intent()["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
-                Some((created, *uid))
-            })
-            .min();
-        match oldest {
-            None => self.show_entry(key, |_| None),
-            Some((_, uid)) => {
-                let parts = self.objects.get(&uid).and_then(|o| o.shown.clone()).expect("it was found just now");
-                self.show_entry(key, |revision| Some(parts.entry(key, uid, revision)));
-            }
+    fn push_step(&mut self, key: &Key, what: What, ticket: Option<Ticket>) {
+        // With nothing to write there may be no next batch; the last one has all that the step waits for.
+        let last_does = self.outbox.is_empty() && self.taken > self.durable;
+        let batch = if last_does { self.taken } else { self.taken.next() };
+        self.steps.push_back(Step { batch, key: key.clone(), what, ticket });
+    }
+
+    /// Answers when all that is on its way is durable.
+    pub(super) fn follow(&mut self, key: &Key, uid: Uid) -> Receipt {
+        Receipt::Pending(self.then_show(key, What::Look(uid)))
+    }
+
+    /// Answers for something that never goes to disk, when there are revisions again.
+    pub(super) fn follow_passing(&mut self, key: &Key, fallback: Arc<Entry>) -> Receipt {
+        Receipt::Pending(self.then_show(key, What::Passing(Some(fallback))))
+    }
+
+    /// Shows what is at a key now, at once if there are revisions left, else with the next batch.
+    pub(super) fn reveal_or_follow(&mut self, key: &Key) {
+        if self.revisions.has(2) {
+            self.reveal(key);
+        } else {
+            self.then_show_merged(key, What::Passing(None));
         }
     }
 
-    /// Shows a whole object that has no parts.
-    pub(super) fn show_value(&mut self, key: &Key, mut object: Value) -> Arc<Entry> {
-        self.show_entry(key, |revision| {
-            object["metadata"]["resourceVersion"] = revision.to_string().into();
-            Some(Entry::of(key.clone(), revision, &object))
+    /// Sets what every node computes for itself, `None` if it is no more. Shown at once, if it differs. Of no effect
+    /// where a user's object has the name.
+    pub fn project(&mut self, now: Now, key: &Key, object: Option<Value>) {
+        self.advance(now);
+        match object {
+            Some(mut object) => {
+                if let Some(meta) = object["metadata"].as_object_mut() {
+                    meta.remove("resourceVersion");
+                }
+                let readable = object["metadata"]["uid"].as_str().is_some_and(|uid| uid.parse::<Uid>().is_ok());
+                debug_assert!(readable, "a projection's uid derives from its source");
+                if !readable {
+                    return;
+                }
+                self.projections.insert(key.clone(), to_json(&object));
+            }
+            None => {
+                self.projections.remove(key);
+            }
+        }
+        self.reveal_or_follow(key);
+    }
+
+    /// Brings the snapshot in step with what there is at a key. Takes up to two revisions.
+    pub(super) fn reveal(&mut self, key: &Key) {
+        let old = self.snapshot.get(key).cloned();
+        let Some((uid, mut value)) = self.visible(key) else {
+            if old.is_some() {
+                let revision = self.revisions.next(self.now.wall);
+                self.snapshot.show(key, None, revision);
+            }
+            return;
+        };
+        if let Some(old) = old {
+            if old.uid == uid {
+                value["metadata"]["resourceVersion"] = old.revision.to_string().into();
+                if *to_json(&value) == *old.json {
+                    return;
+                }
+            } else {
+                let revision = self.revisions.next(self.now.wall);
+                self.snapshot.show(key, None, revision);
+            }
+        }
+        let revision = self.revisions.next(self.now.wall);
+        self.snapshot.show(key, Some(entry_of(key, revision, value)), revision);
+    }
+
+    /// Finds what is to be seen at a key: of objects the oldest, else something ephemeral, else a projection.
+    pub(super) fn visible(&self, key: &Key) -> Option<(Uid, Value)> {
+        let uids = self.names.get(key).into_iter().flatten();
+        let durable = uids.filter_map(|uid| {
+            let object = self.objects.get(uid)?;
+            let shown = object.shown.as_ref()?;
+            Some(((shown.birth.created, *uid), shown, object))
         });
-        Arc::clone(self.snapshot.get(key).expect("it was shown just now"))
-    }
-
-    /// Gives the next revision and shows what `make` makes of it.
-    pub(super) fn show_entry(&mut self, key: &Key, make: impl FnOnce(Revision) -> Option<Entry>) {
-        let revision = self.revisions.next(self.wall);
-        self.snapshot.show(key, make(revision).map(Arc::new), revision);
-        self.reserve();
-    }
-
-    /// Makes the next ceiling durable in time.
-    pub(super) fn reserve(&mut self) {
-        if let Some(ceiling) = self.revisions.wanted(self.wall) {
-            self.record(&Body::Ceiling(ceiling.0), true);
-            self.pending.push_back(Pending { batch: self.next_batch, what: Waiting::Ceiling(ceiling) });
+        if let Some(((_, uid), shown, object)) = durable.min_by_key(|(seniority, ..)| *seniority) {
+            return Some((uid, render(uid, shown, observation(object))));
         }
+        if let Some(found) = self.ephemerals.get(key) {
+            return Some(found);
+        }
+        let value: Value = serde_json::from_slice(self.projections.get(key)?).ok()?;
+        let uid = value["metadata"]["uid"].as_str()?.parse().ok()?;
+        Some((uid, value))
     }
 }

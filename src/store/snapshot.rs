@@ -247,12 +247,6 @@ impl Snapshot {
         Some(event)
     }
 
-    /// Forgets all events: watches start from here on.
-    pub(super) fn forget_history(&mut self) {
-        self.history = OrdMap::new();
-        self.floor = self.revision;
-    }
-
     fn remember(&mut self, kind: &'static Kind, event: Arc<WatchEvent>) {
         let mut history = self.history.remove(kind.definition).unwrap_or_default();
         history.events.push_back(event);

@@ -1,0 +1,228 @@
+//! Opening a store from its records.
+//!
+//! What is on this node's disk was checked when it was taken in and is guarded by the log's checksums, so signatures
+//! are not checked again. A record that cannot be read is named, never a reason not to start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::ids::Uid;
+use crate::time::Now;
+
+use super::document::{Chunk, Document};
+use super::inflate::inflate;
+use super::leaves::Shape;
+use super::merge::{elder, merge_mark, merge_told};
+use super::parts::{Birth, Grave, Kept, Object, Parts, to_json};
+use super::record::{Body, Record, RecordError};
+use super::register::{Register, Slot, Stamp};
+use super::state::{Config, Store, entry_of};
+
+/// What was found on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Records read.
+    pub records: usize,
+    /// Objects that live.
+    pub objects: usize,
+    /// Objects that are gone for good.
+    pub tombstones: usize,
+    /// Records that were not taken.
+    pub refused: Vec<Refusal>,
+}
+
+/// A record that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which, counted from 0.
+    pub index: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// The records of one object.
+#[derive(Default)]
+struct Pile {
+    births: Vec<Birth>,
+    changes: Vec<(usize, Chunk, Kept, bool)>,
+    others: Vec<(usize, Record)>,
+}
+
+impl Store {
+    /// Opens a store from the records of all batches that were made durable, in any order; with none, a new one.
+    ///
+    /// The first batch carries a new ceiling. Whatever the store is asked before that is durable is shown with it.
+    pub fn open(mut config: Config, records: impl IntoIterator<Item = Vec<u8>>, now: Now) -> (Self, OpenReport) {
+        let mut report = OpenReport::default();
+        let (mut piles, mut graves, mut strangers) = (BTreeMap::<Uid, Pile>::new(), BTreeMap::new(), Vec::new());
+        let mut ceiling = 0;
+        for (index, raw) in records.into_iter().enumerate() {
+            report.records += 1;
+            let raw: Arc<[u8]> = raw.into();
+            let sorted = Record::read(Arc::clone(&raw)).map_err(|e| {
+                if matches!(e, RecordError::Version(_) | RecordError::Kind(_)) {
+                    strangers.push(raw);
+                }
+                e.to_string()
+            });
+            if let Ok(record) = &sorted
+                && record.author == config.node
+            {
+                // A run never has the number of an earlier one, whatever the clock says.
+                config.incarnation = config.incarnation.max(record.incarnation.saturating_add(1));
+            }
+            let sorted = sorted.and_then(|record| match &record.body {
+                Body::Ceiling { ceiling: found } => {
+                    ceiling = ceiling.max(*found);
+                    Ok(())
+                }
+                Body::Tombstone { uid, birth } => {
+                    let grave = Grave { birth: birth.clone(), record: Arc::clone(&record.raw) };
+                    let known: &mut Grave = graves.entry(*uid).or_insert_with(|| grave.clone());
+                    if grave.record < known.record {
+                        *known = grave;
+                    }
+                    Ok(())
+                }
+                _ => sort(&mut piles, index, record),
+            });
+            if let Err(reason) = sorted {
+                report.refused.push(Refusal { index, reason });
+            }
+        }
+        let mut store = Self::empty(config, now, ceiling);
+        store.strangers = strangers;
+        report.tombstones = graves.len();
+        for grave in graves.values() {
+            store.note_turn(&grave.birth);
+        }
+        store.graves = graves;
+        for (uid, pile) in piles {
+            if !store.graves.contains_key(&uid) {
+                store.open_object(uid, pile, &mut report);
+            }
+        }
+        report.objects = store.objects.len();
+        report.refused.sort_by_key(|refusal| refusal.index);
+        store.show_found();
+        (store, report)
+    }
+
+    fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {
+        let mut refuse = |index: usize, reason: &str| {
+            let reason = format!("object {uid}: {reason}");
+            report.refused.push(Refusal { index, reason });
+        };
+        let indexes: Vec<usize> =
+            pile.changes.iter().map(|change| change.0).chain(pile.others.iter().map(|other| other.0)).collect();
+        let Some(birth) = pile.births.into_iter().reduce(|one, other| elder(&one, other)) else {
+            indexes.into_iter().for_each(|index| refuse(index, "its first change is missing"));
+            return;
+        };
+        let (document, changes, spec_changes) = assemble(pile.changes, &mut refuse);
+        let shape = Shape { kind: birth.key.kind, list_keys: self.list_keys };
+        let mut parts = Parts::new(birth, &Value::Object(Map::new()));
+        parts.intent = to_json(&inflate(shape, document.leaves()));
+        parts.spec_changes = spec_changes;
+        let mut object = Object::new(parts);
+        object.changes = changes;
+        for (_, record) in &pile.others {
+            self.open_other(&mut object, record);
+        }
+        object.shown = Some(object.working.clone());
+        let birth = Arc::clone(&object.working.birth);
+        self.register_birth(uid, &birth);
+        self.objects.insert(uid, object);
+        let parts = self.objects[&uid].working.clone();
+        self.reallocate(uid, &birth.key, Some(&parts));
+    }
+
+    fn open_other(&mut self, object: &mut Object, record: &Record) {
+        let parts = &mut object.working;
+        match &record.body {
+            Body::Register { slot, stamp, value, .. } => {
+                let stamp = Stamp { major: stamp.0, minor: stamp.1, author: record.author };
+                let register = Register::signed(stamp, Arc::clone(&record.raw), value.clone());
+                if *slot == Slot::Observation {
+                    if register.beats(object.observed.get(&record.author)) {
+                        object.observed.insert(record.author, register);
+                    }
+                } else if register.beats(parts.registers.get(slot)) {
+                    Arc::make_mut(&mut parts.registers).insert(*slot, register);
+                }
+            }
+            Body::Told { time, fields, .. } => {
+                self.pull_clock(*time);
+                merge_told(parts, record, *time, fields);
+            }
+            Body::Mark { mark, .. } => {
+                merge_mark(parts, mark);
+                object.marks.push(Arc::clone(&record.raw));
+            }
+            Body::Change { .. } | Body::Tombstone { .. } | Body::Ceiling { .. } => {}
+        }
+    }
+
+    /// Shows what was found, in key order, and ends what a crash kept from ending.
+    fn show_found(&mut self) {
+        let keys: Vec<_> = self.names.keys().cloned().collect();
+        for key in keys {
+            if let Some((_, value)) = self.visible(&key) {
+                let revision = self.revisions.found();
+                self.snapshot.show(&key, Some(entry_of(&key, revision, value)), revision);
+            }
+        }
+        let finished: Vec<Uid> =
+            self.objects.iter().filter(|(_, object)| self.is_finished(&object.working)).map(|(uid, _)| *uid).collect();
+        for uid in finished {
+            self.end(uid);
+        }
+    }
+}
+
+fn sort(piles: &mut BTreeMap<Uid, Pile>, index: usize, record: Record) -> Result<(), String> {
+    let Some(uid) = record.body.uid() else { return Ok(()) };
+    if let Body::Change { birth, spec, chunk: at, .. } = &record.body {
+        let chunk = Chunk::read(&record.raw[at.clone()]).map_err(|e| format!("object {uid}: {e}"))?;
+        let kept = Kept { hash: chunk.hash(), record: Arc::clone(&record.raw), chunk: at.clone() };
+        let pile = piles.entry(uid).or_default();
+        if let (Some(first), Some(birth)) = (pile.births.first(), birth)
+            && first.key != birth.key
+        {
+            return Err(format!("object {uid} is {}, not {}", first.key, birth.key));
+        }
+        pile.births.extend(birth.clone());
+        pile.changes.push((index, chunk, kept, *spec));
+    } else {
+        piles.entry(uid).or_default().others.push((index, record));
+    }
+    Ok(())
+}
+
+/// Makes the document of an object's changes: of all at once, or else of as many as go together.
+fn assemble(
+    mut changes: Vec<(usize, Chunk, Kept, bool)>,
+    refuse: &mut impl FnMut(usize, &str),
+) -> (Document, Vec<Kept>, u64) {
+    let mut seen = std::collections::BTreeSet::new();
+    changes.retain(|(_, _, kept, _)| seen.insert(kept.hash));
+    let document = Document::of(changes.iter().map(|(_, chunk, ..)| chunk.clone())).unwrap_or_else(|_| {
+        let mut document = Document::default();
+        for (_, chunk, ..) in &changes {
+            document = document.merged(chunk.clone()).unwrap_or(document);
+        }
+        document
+    });
+    let (mut kept, mut spec_changes) = (Vec::new(), 0);
+    for (index, _, change, spec) in changes {
+        if document.has(change.hash) {
+            spec_changes += u64::from(spec);
+            kept.push(change);
+        } else {
+            refuse(index, "a change that it builds on is missing or bad");
+        }
+    }
+    (document, kept, spec_changes)
+}

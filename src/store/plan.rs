@@ -1,0 +1,405 @@
+//! What a change would do, without doing it: the half that a dry run shares with a commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::ids::{Term, Uid};
+use crate::object::{Key, kinds};
+
+use super::change::{Author, Change, Precondition, Rejected};
+use super::class::{self, Class, StatusClass};
+use super::inflate::inflate;
+use super::leaves::{self, Leaves, MAX_DEPTH, flatten};
+use super::parts::{Birth, Object, Parts, to_json};
+use super::record::MAX_RECORD_BYTES;
+use super::register::{Register, Slot, Stamp, Told};
+use super::render::{intent_of, observation};
+use super::state::Store;
+use super::status::{Layer, joined, novel};
+use super::uid;
+
+/// The most bytes of an object as compact JSON.
+pub const MAX_OBJECT_BYTES: usize = 1_500_000;
+
+/// What a change comes to.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// Nothing: all is so already.
+    Same(Key, Uid),
+    /// This.
+    Do(Box<Plan>),
+}
+
+/// A change thought through.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub key: Key,
+    pub uid: Uid,
+    /// Whether the object is new.
+    pub born: bool,
+    /// The object after.
+    pub after: Parts,
+    /// What its kubelet saw: JSON.
+    pub observed: Option<Vec<u8>>,
+    /// What has to be written for it.
+    pub writes: Vec<Write>,
+}
+
+/// One record to write.
+#[derive(Debug)]
+pub(super) enum Write {
+    /// The document, so that it has these leaves.
+    Intent { leaves: Leaves, spec: bool },
+    /// A decision.
+    Decide(Slot, Stamp, Vec<u8>),
+    /// What a client says of a status.
+    Tell(Stamp, Vec<(String, Option<Arc<[u8]>>)>),
+    /// The mark in `after`.
+    Mark,
+    /// The tombstone.
+    Bury,
+}
+
+impl Plan {
+    fn of(key: Key, uid: Uid, object: &Object) -> Self {
+        Self { key, uid, born: false, after: object.working.clone(), observed: None, writes: Vec::new() }
+    }
+
+    fn done(self) -> Planned {
+        Planned::Do(Box::new(self))
+    }
+}
+
+impl Store {
+    /// Thinks a change through. `fresh` is the uid of a new object whose uid is random.
+    pub(super) fn plan(&self, author: Author, term: Term, fresh: Uid, change: Change) -> Result<Planned, Rejected> {
+        match change {
+            Change::Create { key, object } => self.plan_create(author, term, fresh, key, object),
+            Change::Update { key, object, when } => self.plan_update(term, key, object, &when),
+            Change::Status { key, status, when } => self.plan_status(author, term, key, status, &when),
+            Change::Bind { key, when, node } => self.plan_bind(author, term, key, &when, &node),
+            Change::Delete { key, options } => self.plan_delete(key, &options),
+            Change::Remove { key, when } => {
+                let (uid, object) = self.find(&key, &when)?;
+                let mut plan = Plan::of(key, uid, object);
+                plan.bury();
+                Ok(plan.done())
+            }
+        }
+    }
+
+    fn plan_create(
+        &self,
+        author: Author,
+        term: Term,
+        fresh: Uid,
+        key: Key,
+        object: Value,
+    ) -> Result<Planned, Rejected> {
+        if class::of_object(&key, Some(&object)) == Class::Projection {
+            return Err(Rejected::Projection { key });
+        }
+        let namespace = self.home(&key)?;
+        if self.holder(&key).is_some() || self.projections.contains_key(&key) {
+            return Err(Rejected::AlreadyExists { key });
+        }
+        check_size(&key, &object)?;
+        let status = class::keeps_status_at_birth(key.kind, author).then(|| object["status"].clone());
+        let mut intent = intent_of(key.kind, object);
+        let origin = uid::origin(&key, &intent, namespace);
+        let turn = origin.map_or(0, |origin| self.turns.get(&origin).copied().unwrap_or(0) + 1);
+        let uid = origin.map_or(fresh, |origin| uid::of_turn(origin, turn));
+        if *key.kind == kinds::SERVICE {
+            self.allocations.complete(&key, uid, &mut intent, None)?;
+        }
+        let birth = Birth { key: key.clone(), created: self.now.wall, turn, origin, namespace };
+        let decided = class::has_decided_spec(key.kind).then(|| intent.remove("spec")).flatten();
+        let spec = intent.contains_key("spec");
+        let intent = Value::Object(intent);
+        let mut after = Parts::new(birth, &intent);
+        after.spec_changes = u64::from(spec);
+        let leaves = self.leaves_of(&key, &intent)?;
+        let observed = status.filter(|s| s.as_object().is_some_and(|s| !s.is_empty())).map(|s| to_json(&s).to_vec());
+        let writes = vec![Write::Intent { leaves, spec }];
+        let mut plan = Plan { key, uid, born: true, after, observed, writes };
+        if let Some(spec) = decided {
+            self.decide(&mut plan, Slot::Spec, term, to_json(&spec).to_vec())?;
+        }
+        Ok(plan.done())
+    }
+
+    fn plan_update(&self, term: Term, key: Key, object: Value, when: &Precondition) -> Result<Planned, Rejected> {
+        let (uid, found) = self.find(&key, when)?;
+        if class::of_object(&key, Some(&object)) == Class::Projection {
+            return Err(Rejected::Projection { key });
+        }
+        check_size(&key, &object)?;
+        let old = found.working.intent();
+        let mut intent = intent_of(key.kind, object);
+        keep_what_only_birth_gives(&key, &old, &mut intent);
+        if *key.kind == kinds::SERVICE {
+            self.allocations.complete(&key, uid, &mut intent, Some(&old))?;
+        }
+        self.check_finalizers(&key, found, &old, &intent)?;
+        let mut plan = Plan::of(key.clone(), uid, found);
+        if class::has_decided_spec(key.kind) {
+            let spec = to_json(&intent.remove("spec").unwrap_or(Value::Null)).to_vec();
+            if found.working.registers.get(&Slot::Spec).map_or(b"null".as_slice(), Register::value) != spec {
+                self.decide(&mut plan, Slot::Spec, term, spec)?;
+            }
+        }
+        let mut intent = Value::Object(intent);
+        if let Some(shown) = found.shown.as_ref().filter(|shown| shown.intent != found.working.intent) {
+            intent = self.onto_pending(&key, shown, &found.working, &intent);
+        }
+        let bytes = to_json(&intent);
+        if bytes == found.working.intent {
+            return Ok(if plan.writes.is_empty() { Planned::Same(key, uid) } else { plan.done() });
+        }
+        let spec = old.get("spec") != intent.get("spec");
+        let leaves = self.leaves_of(&plan.key, &intent)?;
+        plan.set_intent(bytes, leaves, spec);
+        if let Value::Object(intent) = &intent
+            && is_finished(&plan.after, intent)
+        {
+            plan.bury();
+        }
+        Ok(plan.done())
+    }
+
+    /// Does to what is not shown yet what a caller did to what is: nobody's change is lost.
+    fn onto_pending(&self, key: &Key, seen: &Parts, working: &Parts, wish: &Value) -> Value {
+        let shape = self.shape(key);
+        let flat = |parts: &Parts| flatten(shape, &Value::Object(parts.intent()));
+        let delta = leaves::diff(&flat(seen), &flatten(shape, wish));
+        let mut merged = flat(working);
+        leaves::apply(&mut merged, delta);
+        inflate(shape, &merged)
+    }
+
+    fn check_finalizers(
+        &self,
+        key: &Key,
+        found: &Object,
+        old: &Map<String, Value>,
+        new: &Map<String, Value>,
+    ) -> Result<(), Rejected> {
+        if found.working.mark.is_none() {
+            return Ok(());
+        }
+        let held: BTreeSet<String> = found.working.finalizers(old).into_iter().collect();
+        let asked = new.get("metadata").and_then(|meta| meta["finalizers"].as_array());
+        let asked = asked.into_iter().flatten().filter_map(Value::as_str);
+        let added: Vec<String> = asked.filter(|name| !held.contains(*name)).map(|name| format!("{name:?}")).collect();
+        if added.is_empty() {
+            return Ok(());
+        }
+        let found = format!("[]string{{{}}}", added.join(", "));
+        Err(Rejected::Invalid {
+            key: key.clone(),
+            field: "metadata.finalizers".into(),
+            message: format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {found}"
+            ),
+            value: found,
+        })
+    }
+
+    fn plan_status(
+        &self,
+        author: Author,
+        term: Term,
+        key: Key,
+        status: Value,
+        when: &Precondition,
+    ) -> Result<Planned, Rejected> {
+        let (uid, found) = self.find(&key, when)?;
+        let Some(class) = class::of_status(key.kind, author) else {
+            let message = format!("a kubelet has no say in the status of {}", key.kind);
+            return Err(Rejected::Forbidden { key, message });
+        };
+        let given = if let Value::Object(given) = status { given } else { Map::new() };
+        let mut plan = Plan::of(key, uid, found);
+        let changed = match class {
+            StatusClass::Observation => {
+                let value = sized_json(&plan.key, &Value::Object(given))?;
+                let same = found.observed.get(&self.scribe.node).is_some_and(|old| old.value() == value);
+                plan.observed = (!same).then_some(value);
+                !same
+            }
+            StatusClass::Decision => self.decide_status(&mut plan, found, term, given)?,
+            StatusClass::Told => {
+                let given = Value::Object(given);
+                check_size(&plan.key, &given)?;
+                given.as_object().is_some_and(|given| self.tell_status(&mut plan, found, given))
+            }
+        };
+        if changed { Ok(plan.done()) } else { Ok(Planned::Same(plan.key, uid)) }
+    }
+
+    fn decide_status(
+        &self,
+        plan: &mut Plan,
+        found: &Object,
+        term: Term,
+        given: Map<String, Value>,
+    ) -> Result<bool, Rejected> {
+        let given = if class::has_kubelet_status(plan.key.kind) {
+            let intent = found.working.intent();
+            joined(novel(Layer::Decided, &given, &found.working, &intent, observation(found)))
+        } else {
+            given
+        };
+        let old = found.working.registers.get(&Slot::Status);
+        let value = sized_json(&plan.key, &Value::Object(given))?;
+        if old.map_or(value == b"{}", |old| old.value() == value) {
+            return Ok(false);
+        }
+        self.decide(plan, Slot::Status, term, value)?;
+        Ok(true)
+    }
+
+    fn decide(&self, plan: &mut Plan, slot: Slot, term: Term, value: Vec<u8>) -> Result<(), Rejected> {
+        let old = plan.after.registers.get(&slot).map(|register| register.stamp);
+        if old.is_some_and(|old| old.major > term.0) {
+            // A later leader has decided: the caller's view is old.
+            return Err(Rejected::Stale { key: plan.key.clone() });
+        }
+        let after_old = old.filter(|old| old.major == term.0).map_or(0, |old| old.minor + 1);
+        let minor = after_old.max(self.scribe.peek_seq());
+        let stamp = Stamp { major: term.0, minor, author: self.scribe.node };
+        Arc::make_mut(&mut plan.after.registers).insert(slot, Register::draft(stamp, value.clone()));
+        plan.writes.push(Write::Decide(slot, stamp, value));
+        Ok(())
+    }
+
+    fn tell_status(&self, plan: &mut Plan, found: &Object, given: &Map<String, Value>) -> bool {
+        let intent = found.working.intent();
+        let adds = novel(Layer::Told, given, &found.working, &intent, observation(found));
+        let old = &found.working.told;
+        let mut fields: BTreeMap<String, Option<Arc<[u8]>>> =
+            adds.iter().map(|(part, value)| (part.clone(), Some(to_json(value)))).collect();
+        fields.retain(|part, value| old.get(part).is_none_or(|old| old.value != *value));
+        for (part, _) in old.iter().filter(|(part, old)| old.value.is_some() && !adds.contains_key(*part)) {
+            fields.insert(part.clone(), None);
+        }
+        if fields.is_empty() {
+            return false;
+        }
+        let wall = u64::try_from(self.now.wall.0).unwrap_or(0);
+        // What is answered is shown, also if somebody's clock was ahead.
+        let known = fields.keys().filter_map(|part| old.get(part)).map(|told| told.stamp.major).max().unwrap_or(0);
+        let major = wall.max(self.clock.saturating_add(1)).max(known.saturating_add(1));
+        let stamp = Stamp { major, minor: 0, author: self.scribe.node };
+        let told = Arc::make_mut(&mut plan.after.told);
+        for (part, value) in &fields {
+            told.insert(part.clone(), Told { stamp, value: value.clone(), record: None });
+        }
+        plan.writes.push(Write::Tell(stamp, fields.into_iter().collect()));
+        true
+    }
+
+    fn plan_bind(
+        &self,
+        author: Author,
+        term: Term,
+        key: Key,
+        when: &Precondition,
+        node: &str,
+    ) -> Result<Planned, Rejected> {
+        let (uid, found) = self.find(&key, when)?;
+        let forbidden = |message: String| Err(Rejected::Forbidden { key: key.clone(), message });
+        if author != Author::Leader || *key.kind != kinds::POD {
+            return forbidden("only the scheduler may bind, and only pods".into());
+        }
+        if let Some((bound, _)) = found.working.binding(&found.working.intent()) {
+            if bound == node {
+                return Ok(Planned::Same(key, uid));
+            }
+            return forbidden(format!("pod {} is already assigned to node {bound:?}", key.name));
+        }
+        if found.working.mark.is_some() {
+            return forbidden(format!("pod {} is being deleted, cannot be assigned to a host", key.name));
+        }
+        let value = json!({"node": node, "at": self.now.wall.to_string()});
+        let mut plan = Plan::of(key, uid, found);
+        self.decide(&mut plan, Slot::Binding, term, to_json(&value).to_vec())?;
+        Ok(plan.done())
+    }
+
+    pub(super) fn leaves_of(&self, key: &Key, intent: &Value) -> Result<Leaves, Rejected> {
+        let leaves = flatten(self.shape(key), intent);
+        // Half of it leaves room for columns and envelope.
+        let (size, most) = (leaves::size(&leaves), MAX_RECORD_BYTES / 2);
+        if size > most { Err(too_large(key, size, most)) } else { Ok(leaves) }
+    }
+
+    pub(super) fn plan_for(&self, key: Key, uid: Uid, object: &Object) -> Plan {
+        Plan::of(key, uid, object)
+    }
+}
+
+impl Plan {
+    pub(super) fn set_intent(&mut self, bytes: Arc<[u8]>, leaves: Leaves, spec: bool) {
+        self.after.intent = bytes;
+        self.after.spec_changes += u64::from(spec);
+        self.writes.push(Write::Intent { leaves, spec });
+    }
+
+    pub(super) fn bury(&mut self) {
+        self.after.gone = true;
+        self.writes.push(Write::Bury);
+    }
+
+    pub(super) fn planned(self) -> Planned {
+        self.done()
+    }
+}
+
+/// Tells whether nothing holds an object that is to go any more.
+pub(super) fn is_finished(parts: &Parts, intent: &Map<String, Value>) -> bool {
+    let Some(mark) = &parts.mark else { return false };
+    let kind = parts.birth.key.kind;
+    // A pod with grace left is ended by its kubelet, once its containers are.
+    let may_go = *kind != kinds::POD || mark.grace == Some(0);
+    may_go && !class::has_builtin_finalizer(kind) && parts.finalizers(intent).is_empty()
+}
+
+/// Refuses what is too large or too deep to be stored.
+pub(super) fn check_size(key: &Key, object: &Value) -> Result<(), Rejected> {
+    sized_json(key, object).map(|_| ())
+}
+
+/// Serialises what is not too large or too deep to be stored.
+fn sized_json(key: &Key, object: &Value) -> Result<Vec<u8>, Rejected> {
+    let json = serde_json::to_vec(object).expect("a JSON value serialises");
+    if json.len() > MAX_OBJECT_BYTES {
+        return Err(too_large(key, json.len(), MAX_OBJECT_BYTES));
+    }
+    if leaves::depth(object) > MAX_DEPTH {
+        let message = format!("must not be nested more than {MAX_DEPTH} levels deep");
+        return Err(Rejected::Invalid { key: key.clone(), field: String::new(), value: String::new(), message });
+    }
+    Ok(json)
+}
+
+fn too_large(key: &Key, size: usize, most: usize) -> Rejected {
+    let message = format!("is too large: {size} bytes, at most {most} can be stored");
+    Rejected::Invalid { key: key.clone(), field: "metadata".into(), value: key.name.clone(), message }
+}
+
+/// A pod's node is the scheduler's to say, or its creator's; what follows from the birth stays.
+fn keep_what_only_birth_gives(key: &Key, old: &Map<String, Value>, new: &mut Map<String, Value>) {
+    if *key.kind != kinds::POD {
+        return;
+    }
+    new.remove("status");
+    new.extend(old.get("status").map(|status| ("status".to_owned(), status.clone())));
+    if let Some(Value::Object(spec)) = new.get_mut("spec") {
+        spec.remove("nodeName");
+        let node = old.get("spec").and_then(|spec| spec.get("nodeName"));
+        spec.extend(node.map(|node| ("nodeName".to_owned(), node.clone())));
+    }
+}

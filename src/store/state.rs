@@ -1,0 +1,294 @@
+//! The store itself: what it holds, how it is asked.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use ipnet::Ipv4Net;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::ids::{NodeId, PersistId, Revision, Uid};
+use crate::object::{Key, kinds};
+use crate::time::Now;
+
+use super::allocate::Allocations;
+use super::change::{Committed, Precondition, Rejected};
+use super::document::{Actor, Cache};
+use super::ephemeral::Ephemerals;
+use super::leaves::{ListKeys, Shape};
+use super::parts::{Grave, Object};
+use super::record::{Draft, Scribe};
+use super::register::Register;
+use super::render::{observation, render};
+use super::revision::Revisions;
+use super::show::Step;
+use super::snapshot::{Entry, Snapshot};
+use super::waiting::Waiting;
+
+/// What a store has to know of its node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node.
+    pub node: NodeId,
+    /// Its key, which signs every record.
+    pub key: SigningKey,
+    /// The node's tag: the low bits of its revisions.
+    pub tag: u16,
+    /// Higher at every start of the agent.
+    pub incarnation: u64,
+    /// Where its randomness comes from.
+    pub seed: [u8; 32],
+    /// ClusterIPs come from here.
+    pub service_range: Ipv4Net,
+    /// NodePorts come from here.
+    pub node_ports: RangeInclusive<u16>,
+    /// ClusterIPs given only to Services that ask for them.
+    pub reserved_addresses: Vec<Ipv4Addr>,
+    /// The schema's list keys.
+    pub list_keys: ListKeys,
+}
+
+/// Stands for a change whose answer is due when it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Receipt {
+    /// All is as it was asked for already: no record, no revision.
+    Unchanged(Committed),
+    /// Made; [`Store::persisted`] brings the answer.
+    Pending(Ticket),
+    /// Made and shown: an observation, or something that never goes to disk.
+    Shown(Committed),
+}
+
+/// Records for the disk, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The batch.
+    pub id: PersistId,
+    /// What to append.
+    pub records: Vec<Vec<u8>>,
+    /// Whether somebody waits for it.
+    pub urgent: bool,
+}
+
+/// The replicated cluster state of one node.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) list_keys: ListKeys,
+    pub(super) scribe: Scribe,
+    pub(super) actor: Actor,
+    pub(super) random: StdRng,
+    pub(super) revisions: Revisions,
+    /// The moment of the last call.
+    pub(super) now: Now,
+    /// Hybrid clock of what clients say: microseconds.
+    pub(super) clock: u64,
+    pub(super) objects: BTreeMap<Uid, Object>,
+    /// Objects by name, hidden ones and those on their way out included.
+    pub(super) names: BTreeMap<Key, BTreeSet<Uid>>,
+    pub(super) graves: BTreeMap<Uid, Grave>,
+    /// The highest turn of each origin.
+    pub(super) turns: BTreeMap<Uid, u64>,
+    pub(super) allocations: Allocations,
+    pub(super) documents: Cache,
+    pub(super) ephemerals: Ephemerals,
+    pub(super) projections: BTreeMap<Key, Arc<[u8]>>,
+    pub(super) waiting: Waiting,
+    /// Records of a newer version found on disk: kept, not understood.
+    pub(super) strangers: Vec<Arc<[u8]>>,
+    pub(super) ceiling: Option<Arc<[u8]>>,
+    pub(super) snapshot: Snapshot,
+    /// Records since the last batch.
+    pub(super) outbox: Vec<Arc<[u8]>>,
+    pub(super) urgent: bool,
+    /// Objects whose own observation is not written yet.
+    pub(super) unwritten: BTreeSet<Uid>,
+    /// What is shown when its batch is durable, in order.
+    pub(super) steps: VecDeque<Step>,
+    /// The last batch taken.
+    pub(super) taken: PersistId,
+    /// The last batch that is durable.
+    pub(super) durable: PersistId,
+    pub(super) ceilings: VecDeque<(PersistId, u64)>,
+    pub(super) tickets: u64,
+}
+
+impl Store {
+    pub(super) fn empty(config: Config, now: Now, ceiling: u64) -> Self {
+        let revisions = Revisions::new(config.tag, ceiling);
+        Self {
+            list_keys: config.list_keys,
+            random: StdRng::from_seed(seed(&config)),
+            actor: Actor::new(config.node, config.incarnation),
+            scribe: Scribe::new(config.node, config.incarnation, config.key),
+            snapshot: Snapshot::starting_at(revisions.last()),
+            revisions,
+            now,
+            clock: 0,
+            objects: BTreeMap::new(),
+            names: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            allocations: Allocations::new(config.service_range, config.node_ports, config.reserved_addresses),
+            documents: Cache::default(),
+            ephemerals: Ephemerals::default(),
+            projections: BTreeMap::new(),
+            waiting: Waiting::default(),
+            strangers: Vec::new(),
+            ceiling: None,
+            outbox: Vec::new(),
+            urgent: false,
+            unwritten: BTreeSet::new(),
+            steps: VecDeque::new(),
+            taken: PersistId::default(),
+            durable: PersistId::default(),
+            ceilings: VecDeque::new(),
+            tickets: 0,
+        }
+    }
+
+    /// Returns the node whose store it is.
+    pub fn node_id(&self) -> NodeId {
+        self.scribe.node
+    }
+
+    /// Returns the cluster as it is shown now.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Tells how many records of peers wait for what they build on.
+    pub fn waiting(&self) -> usize {
+        self.waiting.count()
+    }
+
+    /// Returns every live record, those of batches still on their way included: what a log is rewritten from, and
+    /// what a peer is given in a full exchange. A store opened from them is the same.
+    pub fn records(&self) -> impl Iterator<Item = Vec<u8>> {
+        let mut records: Vec<Arc<[u8]>> = self.ceiling.iter().cloned().collect();
+        for (uid, object) in self.objects.iter().filter(|(_, object)| !object.working.gone) {
+            records.extend(object.changes.iter().map(|kept| Arc::clone(&kept.record)));
+            records.extend(object.marks.iter().cloned());
+            records.extend(object.working.registers.values().filter_map(|r| r.record.clone()));
+            let told = object.working.told.values().filter_map(|told| told.record.clone());
+            let first = records.len();
+            for record in told {
+                // One record may say several things.
+                if !records[first..].iter().any(|r| Arc::ptr_eq(r, &record)) {
+                    records.push(record);
+                }
+            }
+            records.extend(object.observed.values().map(|register| self.observation_record(*uid, register)));
+        }
+        records.extend(self.graves.values().map(|grave| Arc::clone(&grave.record)));
+        records.extend(self.strangers.iter().cloned());
+        records.into_iter().map(|record| record.to_vec())
+    }
+
+    pub(super) fn observation_record(&self, uid: Uid, register: &Register) -> Arc<[u8]> {
+        let stamp = register.stamp;
+        register.record.clone().unwrap_or_else(|| {
+            let slot = super::register::Slot::Observation;
+            self.scribe.write_as(stamp.minor, Draft::Register(uid, slot, (stamp.major, stamp.minor), register.value()))
+        })
+    }
+
+    /// Notes that time has passed.
+    pub(super) fn advance(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    pub(super) fn random_uid(&mut self) -> Uid {
+        loop {
+            let mut bytes = [0; 16];
+            self.random.fill_bytes(&mut bytes);
+            let uid = Uid::random(bytes);
+            if !self.objects.contains_key(&uid) && !self.graves.contains_key(&uid) {
+                return uid;
+            }
+        }
+    }
+
+    pub(super) fn shape(&self, key: &Key) -> Shape {
+        Shape { kind: key.kind, list_keys: self.list_keys }
+    }
+
+    /// Finds the object that has a name, what is not durable yet counted.
+    pub(super) fn holder(&self, key: &Key) -> Option<(Uid, &Object)> {
+        let uids = self.names.get(key)?.iter();
+        let alive = uids.filter_map(|uid| Some((*uid, self.objects.get(uid)?))).filter(|(_, o)| !o.working.gone);
+        alive.min_by_key(|(uid, object)| object.seniority(*uid))
+    }
+
+    /// Finds the object that a change is about.
+    pub(super) fn find(&self, key: &Key, when: &Precondition) -> Result<(Uid, &Object), Rejected> {
+        let Some((uid, object)) = self.holder(key) else {
+            let projected = self.projections.contains_key(key)
+                || super::class::of_object(key, None) == super::class::Class::Projection;
+            let key = key.clone();
+            return Err(if projected { Rejected::Projection { key } } else { Rejected::NotFound { key } });
+        };
+        self.check(key, uid, object.pending > 0, when)?;
+        Ok((uid, object))
+    }
+
+    /// Checks a precondition against the object `uid`, of which something is `pending` or not.
+    pub(super) fn check(&self, key: &Key, uid: Uid, pending: bool, when: &Precondition) -> Result<(), Rejected> {
+        if let Some(given) = when.uid.filter(|given| *given != uid) {
+            return Err(Rejected::UidMismatch { key: key.clone(), given, found: uid });
+        }
+        if let Some(revision) = when.revision {
+            let shown = self.snapshot.get(key).filter(|entry| entry.uid == uid);
+            if pending || shown.is_none_or(|entry| entry.revision != revision) {
+                return Err(Rejected::Stale { key: key.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the namespace that a new object would live in: its uid.
+    pub(super) fn home(&self, key: &Key) -> Result<Option<Uid>, Rejected> {
+        if !key.kind.namespaced {
+            return Ok(None);
+        }
+        let namespace = key.namespace.clone();
+        match self.holder(&Key::cluster(&kinds::NAMESPACE, &*namespace)) {
+            None => Err(Rejected::NoNamespace { key: key.clone(), namespace }),
+            Some((_, object)) if object.working.mark.is_some() => {
+                Err(Rejected::NamespaceTerminating { key: key.clone(), namespace })
+            }
+            Some((uid, _)) => Ok(Some(uid)),
+        }
+    }
+
+    /// Returns an object as it is shown, or as it would be if something hides it.
+    pub(super) fn committed(&self, key: &Key, uid: Uid) -> Option<Committed> {
+        if let Some(entry) = self.snapshot.get(key).filter(|entry| entry.uid == uid) {
+            return Some(Committed { entry: Arc::clone(entry), removed: false });
+        }
+        let object = self.objects.get(&uid)?;
+        let value = render(uid, &object.working, observation(object));
+        let entry = entry_of(key, self.snapshot.revision(), value);
+        Some(Committed { entry, removed: object.working.gone })
+    }
+}
+
+/// A run draws other numbers than the one before it, also from the same seed.
+fn seed(config: &Config) -> [u8; 32] {
+    let hash = Sha256::new_with_prefix(config.seed).chain_update(config.node.0);
+    hash.chain_update(config.incarnation.to_be_bytes()).finalize().into()
+}
+
+/// Makes the entry of an object, which gets its resourceVersion here.
+pub(super) fn entry_of(key: &Key, revision: Revision, mut object: Value) -> Arc<Entry> {
+    object["metadata"]["resourceVersion"] = revision.to_string().into();
+    Arc::new(Entry::of(key.clone(), revision, &object))
+}

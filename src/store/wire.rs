@@ -1,0 +1,200 @@
+//! What records say, as numbered fields. Unknown fields are passed over; a number is never used again.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+
+use crate::ids::Uid;
+use crate::object::{Key, kinds};
+use crate::time::Wall;
+
+use super::parts::{Birth, Mark};
+use super::record::{Body, Draft, RecordError, of_cbor, to_cbor};
+use super::register::Slot;
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct ChangeBody<'a> {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    #[n(1)]
+    birth: Option<BirthBody>,
+    #[n(2)]
+    spec: bool,
+    #[cbor(b(3), with = "minicbor::bytes")]
+    chunk: &'a [u8],
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct BirthBody {
+    #[n(0)]
+    group: String,
+    #[n(1)]
+    plural: String,
+    #[n(2)]
+    namespace: String,
+    #[n(3)]
+    name: String,
+    /// Microseconds since the Unix epoch.
+    #[n(4)]
+    created: i64,
+    #[n(5)]
+    turn: u64,
+    #[cbor(n(6), with = "minicbor::bytes")]
+    origin: Option<[u8; 16]>,
+    #[cbor(n(7), with = "minicbor::bytes")]
+    namespace_uid: Option<[u8; 16]>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct RegisterBody<'a> {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    #[n(1)]
+    slot: u8,
+    #[n(2)]
+    major: u64,
+    #[n(3)]
+    minor: u64,
+    #[cbor(b(4), with = "minicbor::bytes")]
+    value: &'a [u8],
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct ToldBody {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    #[n(1)]
+    time: u64,
+    #[n(2)]
+    fields: Vec<ToldField>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct ToldField {
+    #[n(0)]
+    field: String,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    value: Option<Vec<u8>>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct MarkBody {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    /// Seconds since the Unix epoch.
+    #[n(1)]
+    at: i64,
+    #[n(2)]
+    grace: Option<i64>,
+    #[n(3)]
+    finalizers: Vec<String>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct TombstoneBody {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    #[n(1)]
+    birth: BirthBody,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct CeilingBody {
+    #[n(0)]
+    ceiling: u64,
+}
+
+/// Returns a draft's kind and body.
+pub(super) fn encode(draft: Draft<'_>) -> (u8, Vec<u8>) {
+    match draft {
+        Draft::Change(uid, birth, spec, chunk) => {
+            (1, to_cbor(&ChangeBody { uid: uid.0, birth: birth.map(birth_body), spec, chunk }))
+        }
+        Draft::Register(uid, slot, (major, minor), value) => {
+            (2, to_cbor(&RegisterBody { uid: uid.0, slot: slot.number(), major, minor, value }))
+        }
+        Draft::Told(uid, time, fields) => {
+            let field = |(field, value): &(String, Option<Arc<[u8]>>)| ToldField {
+                field: field.clone(),
+                value: value.as_ref().map(|v| v.to_vec()),
+            };
+            (3, to_cbor(&ToldBody { uid: uid.0, time, fields: fields.iter().map(field).collect() }))
+        }
+        Draft::Mark(uid, mark) => {
+            let finalizers = mark.finalizers.iter().cloned().collect();
+            (4, to_cbor(&MarkBody { uid: uid.0, at: mark.at, grace: mark.grace, finalizers }))
+        }
+        Draft::Tombstone(uid, birth) => (5, to_cbor(&TombstoneBody { uid: uid.0, birth: birth_body(birth) })),
+        Draft::Ceiling(ceiling) => (6, to_cbor(&CeilingBody { ceiling })),
+    }
+}
+
+/// Reads the body of a record whose bytes are `raw`.
+pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordError> {
+    // Slices of `body` are slices of `raw`: keep where they are.
+    let place = |part: &[u8]| {
+        let start = part.as_ptr() as usize - raw.as_ptr() as usize;
+        start..start + part.len()
+    };
+    Ok(match kind {
+        1 => {
+            let b: ChangeBody<'_> = of_cbor(body)?;
+            let birth = b.birth.map(birth).transpose()?;
+            Body::Change { uid: Uid(b.uid), birth, spec: b.spec, chunk: place(b.chunk) }
+        }
+        2 => {
+            let b: RegisterBody<'_> = of_cbor(body)?;
+            let slot = Slot::of(b.slot).ok_or_else(|| RecordError::Kind(format!("register {}", b.slot)))?;
+            Body::Register { uid: Uid(b.uid), slot, stamp: (b.major, b.minor), value: place(b.value) }
+        }
+        3 => {
+            let b: ToldBody = of_cbor(body)?;
+            let fields = b.fields.into_iter().map(|f| (f.field, f.value.map(Arc::from))).collect();
+            Body::Told { uid: Uid(b.uid), time: b.time, fields }
+        }
+        4 => {
+            let b: MarkBody = of_cbor(body)?;
+            let mark = Mark { at: b.at, grace: b.grace, finalizers: b.finalizers.into_iter().collect() };
+            Body::Mark { uid: Uid(b.uid), mark }
+        }
+        5 => {
+            let b: TombstoneBody = of_cbor(body)?;
+            Body::Tombstone { uid: Uid(b.uid), birth: birth(b.birth)? }
+        }
+        6 => Body::Ceiling { ceiling: of_cbor::<CeilingBody>(body)?.ceiling },
+        other => return Err(RecordError::Kind(other.to_string())),
+    })
+}
+
+fn birth_body(birth: &Birth) -> BirthBody {
+    BirthBody {
+        group: birth.key.kind.group.to_owned(),
+        plural: birth.key.kind.plural.to_owned(),
+        namespace: birth.key.namespace.clone(),
+        name: birth.key.name.clone(),
+        created: birth.created.0,
+        turn: birth.turn,
+        origin: birth.origin.map(|uid| uid.0),
+        namespace_uid: birth.namespace.map(|uid| uid.0),
+    }
+}
+
+fn birth(b: BirthBody) -> Result<Birth, RecordError> {
+    let kind = kinds::KINDS.iter().find(|k| k.group == b.group && k.plural == b.plural);
+    let kind = kind.ok_or_else(|| RecordError::Kind(format!("{}.{}", b.plural, b.group)))?;
+    Ok(Birth {
+        key: Key::new(kind, b.namespace, b.name),
+        created: Wall(b.created),
+        turn: b.turn,
+        origin: b.origin.map(Uid),
+        namespace: b.namespace_uid.map(Uid),
+    })
+}

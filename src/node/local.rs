@@ -13,6 +13,10 @@ use super::{Effect, Node, Waiter};
 /// Whether the kubelet of node `name` may care about an event.
 pub(super) fn concerns(event: &WatchEvent, name: &str) -> bool {
     let kind = event.key().kind;
+    if kind == &kinds::NODE {
+        // Made, or made again: its status is missing.
+        return event.key().name == name && event.old.is_none();
+    }
     if kind == &kinds::POD {
         let here = |side: &Option<_>| {
             side.as_ref().is_some_and(|e: &std::sync::Arc<crate::store::Entry>| e.node.as_deref() == Some(name))

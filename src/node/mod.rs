@@ -97,6 +97,7 @@ pub struct Node {
 enum Waiter {
     Request(RequestId),
     Work(Work),
+    Binding,
     Nobody,
 }
 
@@ -246,6 +247,7 @@ impl Node {
         match waiter {
             Waiter::Request(id) => self.answers.push((id, Ok(committed))),
             Waiter::Work(work) => self.work.change_shown(&work, now.mono),
+            Waiter::Binding => self.placement.binding_shown(),
             Waiter::Nobody => {}
         }
     }

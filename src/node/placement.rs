@@ -20,6 +20,10 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Placement {
     /// When to try next.
     waiting: BTreeMap<Key, Mono>,
+    /// Bindings that are not shown yet. Until they are, the view has room that is taken (rule 12).
+    bindings: usize,
+    /// What is known of nodes and bound pods, to be refreshed rather than read anew.
+    view: View,
 }
 
 impl Placement {
@@ -27,6 +31,11 @@ impl Placement {
     pub fn start(&mut self, view: &Snapshot) {
         let pods = view.list(&kinds::POD, None).filter(|e| waits(e));
         self.waiting = pods.map(|e| (e.key.clone(), Mono::default())).collect();
+    }
+
+    /// A binding is shown now.
+    pub fn binding_shown(&mut self) {
+        self.bindings -= 1;
     }
 
     /// Notes a pod that waits, or that something changed which may let waiting ones fit.
@@ -69,10 +78,10 @@ impl Node {
     pub(super) fn place_pods(&mut self, now: Now) {
         let due: Vec<Key> =
             self.placement.waiting.iter().filter(|(_, at)| **at <= now.mono).map(|(k, _)| k.clone()).collect();
-        if due.is_empty() {
+        if due.is_empty() || self.placement.bindings > 0 {
             return;
         }
-        let mut view = View::of(self.store.snapshot());
+        let mut view = self.placement.view.refreshed(self.store.snapshot());
         for key in due {
             let Some(entry) = self.store.snapshot().get(&key).cloned() else {
                 self.placement.waiting.remove(&key);
@@ -81,6 +90,7 @@ impl Node {
             self.placement.waiting.insert(key, now.mono + RETRY);
             self.place(now, &mut view, &entry);
         }
+        self.placement.view = view;
     }
 
     fn place(&mut self, now: Now, view: &mut View, entry: &Entry) {
@@ -98,13 +108,17 @@ impl Node {
         let key = entry.key.clone();
         let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
         let change = Change::Bind { key: key.clone(), when: Precondition::same(entry), node: node.to_owned() };
-        match self.commit(now, Author::Leader, change, Waiter::Nobody) {
+        self.placement.bindings += 1;
+        match self.commit(now, Author::Leader, change, Waiter::Binding) {
             Ok(()) => {
                 view.assume(pod, node);
                 self.placement.waiting.remove(&key);
                 self.note(now, &note(entry, NoteType::Normal, "Scheduled", message));
             }
-            Err(rejected) => tracing::debug!(%key, %rejected, "binding refused"),
+            Err(rejected) => {
+                self.placement.bindings -= 1;
+                tracing::debug!(%key, %rejected, "binding refused");
+            }
         }
     }
 

@@ -229,12 +229,14 @@ impl Snapshot {
         if old.is_none() && new.is_none() {
             return None;
         }
-        if let Some(old) = &old {
-            self.unindex(old);
+        let places = |e: &Arc<Entry>| (e.uid, e.controller, e.owners.clone(), e.node.clone());
+        // Most events move nothing: only a status changes.
+        if old.as_ref().map(places) != new.as_ref().map(places) {
+            old.iter().for_each(|old| self.unindex(old));
+            new.iter().for_each(|new| self.index(new));
         }
         match &new {
             Some(entry) => {
-                self.index(entry);
                 self.objects.insert(key.clone(), Arc::clone(entry));
             }
             None => {

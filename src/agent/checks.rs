@@ -31,6 +31,9 @@ pub enum CheckError {
         /// Its interface.
         link: String,
     },
+    /// The agent may not do its work.
+    #[error("agent up needs root: it makes network namespaces and links for pods")]
+    NotRoot,
     /// The host has no address.
     #[error("this host has no route to the outside, so its address is not known: give it with --address")]
     NoAddress,
@@ -53,6 +56,14 @@ pub fn check(config: &Config, wall: Wall) -> Result<(), CheckError> {
         }
     }
     Ok(())
+}
+
+/// Checks that the agent runs as root.
+///
+/// # Errors
+/// [`CheckError::NotRoot`].
+pub fn root() -> Result<(), CheckError> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(CheckError::NotRoot) }
 }
 
 /// Finds the host's address: the given one, or the source address of the default route.

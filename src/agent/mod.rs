@@ -46,6 +46,7 @@ const REPORTS: usize = 64;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let start = clock::now();
     checks::check(&config, start.wall)?;
+    checks::root()?;
     let address = checks::address(&config)?;
     let folder = DataFolder::open(&config.data)?;
     let genesis = genesis::load(&mut folder.files()?, &config, start.wall)?;
@@ -54,13 +55,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let (log, recovered) = Log::open(folder.log_files()?).context("the log cannot be read")?;
+    let (log, mut recovered) = Log::open(folder.log_files()?).context("the log cannot be read")?;
     for damage in &recovered.damage {
         tracing::error!("the log is damaged: {damage}");
     }
-    let (node, report) = Node::new(node_config(&config, &genesis, address), recovered.records, start);
+    let (mut node, report) =
+        Node::new(node_config(&config, &genesis, address), std::mem::take(&mut recovered.records), start);
     for refused in &report.refused {
         tracing::error!("record {} of the log is refused: {}", refused.index, refused.reason);
+    }
+    if !recovered.damage.is_empty() {
+        node.lost_records();
     }
     tracing::info!(objects = node.snapshot().all().count(), "state loaded");
 
@@ -173,7 +178,7 @@ fn docker_config(config: &Config, genesis: &Genesis) -> docker::Config {
     }
 }
 
-/// Starts what carries traffic. Without the permission for it the node still runs pods and serves its API.
+/// Starts what carries traffic.
 async fn start_traffic(
     config: &Config,
     genesis: &Genesis,

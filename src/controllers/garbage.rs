@@ -44,12 +44,13 @@ pub fn waits(entry: &Entry) -> bool {
 /// Tells whether the owner that `reference` names is gone for good, as seen from an object in `namespace`.
 ///
 /// The one place that concludes an absence. It holds of an owner that the view does not show, or shows with another
-/// uid. That is sound as long as the view is complete: while one node is the whole cluster. An owner of a kind that
-/// is not served, or in a namespace while its dependant is in none, cannot be looked for and so is never gone.
+/// uid. That is sound as long as the view is complete: while one node is the whole cluster and has lost no records;
+/// after a damage nothing is concluded, since the owner may be what was lost. An owner of a kind that is not served,
+/// or in a namespace while its dependant is in none, cannot be looked for and so is never gone.
 fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let Some(kind) = kinds::by_api_version(text("apiVersion"), text("kind")) else { return false };
-    if kind.namespaced && namespace.is_empty() {
+    if kind.namespaced && namespace.is_empty() || !view.is_complete() {
         return false;
     }
     let key = Key::new(kind, if kind.namespaced { namespace } else { "" }, text("name"));

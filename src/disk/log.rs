@@ -155,8 +155,14 @@ impl<F: Files> Log<F> {
         Ok(())
     }
 
-    /// Leaves a segment whose end is in doubt.
+    /// Leaves a segment whose end is in doubt. One of which nothing was ever durable goes, so that a full disk is not
+    /// littered by the retries.
     fn abandon(&mut self) {
+        if !self.named && self.files.remove(&segment_name(self.current)).is_ok() {
+            self.written = 0;
+            self.dirty = false;
+            return;
+        }
         self.written = self.written.max(1);
         self.next_segment();
         self.dirty = false;
@@ -294,6 +300,22 @@ mod tests {
         files.crash(0);
         let recovered = reopen(&files);
         assert_eq!(recovered.records, [record(1), record(2)]);
+    }
+
+    #[test]
+    fn retries_on_a_full_disk_leave_no_litter() {
+        let files = MemoryFiles::default();
+        let (mut log, _) = Log::open(files.clone()).expect("opens");
+        log.append([&record(1)]).and_then(|()| log.sync()).expect("writes");
+        for _ in 0..10 {
+            files.fail_after(1);
+            log.append([&record(2)]).and_then(|()| log.sync()).expect_err("the disk is full");
+            files.repair();
+        }
+        assert!(files.list().expect("lists").len() <= 2, "{:?}", files.list());
+        log.append([&record(2)]).and_then(|()| log.sync()).expect("writes again");
+        files.crash(0);
+        assert_eq!(reopen(&files).records, [record(1), record(2)]);
     }
 
     #[test]

@@ -136,6 +136,11 @@ impl Node {
         self.store.snapshot()
     }
 
+    /// Notes that the disk has lost records: nothing is concluded from an absence.
+    pub fn lost_records(&mut self) {
+        self.store.lost_records();
+    }
+
     /// Returns all live records, for the log's compaction.
     pub fn records(&self) -> Vec<Vec<u8>> {
         self.store.records().collect()

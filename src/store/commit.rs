@@ -205,8 +205,8 @@ impl Store {
     pub(super) fn document(&mut self, uid: Uid) -> Document {
         self.documents.take(uid).unwrap_or_else(|| {
             let changes = self.objects.get(&uid).map(|object| &*object.changes).unwrap_or_default();
-            let chunks = changes.iter().filter_map(|kept| Chunk::read(&kept.record[kept.chunk.clone()]).ok());
-            Document::of(chunks).expect("what was applied once applies again")
+            let read = |kept: &Kept| Chunk::read(&kept.record[kept.chunk.clone()]).ok();
+            Document::of(&changes.iter().filter_map(read).collect::<Vec<_>>())
         })
     }
 

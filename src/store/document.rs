@@ -100,15 +100,16 @@ impl Default for Document {
 }
 
 impl Document {
-    /// Makes a document of its changes, in any order. Those whose parents are not among them are left out: ask
-    /// [`Document::has`].
-    ///
-    /// # Errors
-    /// [`DocumentError::Refused`] if one does not apply.
-    pub fn of(chunks: impl IntoIterator<Item = Chunk>) -> Result<Self, DocumentError> {
+    /// Makes a document of its changes, in any order. Those that do not apply, or whose parents are not among them,
+    /// are left out: ask [`Document::has`].
+    pub fn of(chunks: &[Chunk]) -> Self {
         let mut document = Self::default();
-        document.take(chunks)?;
-        Ok(document)
+        if document.take(chunks.iter().cloned()).is_ok() {
+            return document;
+        }
+        // Not all at once: then as many as go one by one.
+        let one_more = |document: Self, chunk: &Chunk| document.merged(chunk.clone()).unwrap_or(document);
+        chunks.iter().fold(Self::default(), one_more)
     }
 
     /// Applies a peer's changes to a copy, which must survive being saved and loaded. The document itself stays as
@@ -261,7 +262,7 @@ mod tests {
     fn changes_travel_and_merge_in_any_order() {
         let mut a = Document::default();
         let first = Chunk::read(&a.write(&actor(1), put("/x", "1")).unwrap().chunk).unwrap();
-        let mut b = Document::of([first.clone()]).unwrap();
+        let mut b = Document::of(std::slice::from_ref(&first));
         let on_a = Chunk::read(&a.write(&actor(1), put("/y", "a")).unwrap().chunk).unwrap();
         let on_b = Chunk::read(&b.write(&actor(2), put("/z", "b")).unwrap().chunk).unwrap();
         assert_eq!(on_a.parents().collect::<Vec<_>>(), [first.hash()]);
@@ -269,7 +270,7 @@ mod tests {
         let b = b.merged(on_a.clone()).unwrap();
         assert_eq!(a.leaves(), b.leaves());
         assert_eq!((text(&a, "/y").as_deref(), text(&a, "/z").as_deref()), (Some("a"), Some("b")));
-        let again = Document::of([on_b, on_a, first]).unwrap();
+        let again = Document::of(&[on_b, on_a, first]);
         assert_eq!(again.leaves(), a.leaves());
     }
 
@@ -278,7 +279,7 @@ mod tests {
         let mut a = Document::default();
         a.write(&actor(1), put("/x", "1"));
         let second = Chunk::read(&a.write(&actor(1), put("/x", "2")).unwrap().chunk).unwrap();
-        let b = Document::of([second.clone()]).unwrap();
+        let b = Document::of(std::slice::from_ref(&second));
         assert!(!b.has(second.hash()));
         assert!(b.leaves().is_empty());
     }

@@ -3,7 +3,7 @@
 //!
 //! [`Store`] is one node's copy of all of it. What is asked of an object (intent) is a document, merged field by
 //! field; its status and a pod's node are registers, the highest stamp wins; Events live in memory; what is gone
-//! leaves a tombstone that beats everything. All of it is told by signed [records](record), the same on disk and
+//! leaves a tombstone that beats everything. All of it is told by signed records, the same on disk and
 //! between nodes, and the state is a function of the *set* of records, whatever their order.
 //!
 //! ```text
@@ -14,7 +14,7 @@
 //!
 //! Files: `class` is the table of what is what. `leaves`, `path`, `inflate` take objects apart and put them together;
 //! `document` (with `scan`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
-//! `parts` what is held, `status` and `render` how it is shown. `plan`, `delete`, `allocate`, `uid` decide what a
+//! `parts` what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
 //! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in.
 //!
 //! Invariants, each with its tests:
@@ -32,13 +32,14 @@ pub mod change;
 pub mod snapshot;
 
 mod allocate;
-pub mod class;
+mod class;
 mod commit;
+mod decide;
 mod delete;
-pub mod document;
+mod document;
 mod ephemeral;
 mod inflate;
-pub mod leaves;
+mod leaves;
 mod merge;
 mod open;
 mod parts;
@@ -60,9 +61,11 @@ mod wire;
 mod tests;
 
 pub use change::{Author, Change, Committed, DeleteOptions, Precondition, Propagation, Rejected};
+pub use document::DocumentError;
 pub use leaves::ListKeys;
 pub use merge::{MergeError, Merged};
 pub use open::{OpenReport, Refusal};
 pub use plan::MAX_OBJECT_BYTES;
+pub use record::{MAX_RECORD_BYTES, RecordError};
 pub use snapshot::{Entry, Snapshot, TooOld, WatchEvent};
 pub use state::{Batch, Config, Receipt, Store, Ticket};

@@ -57,7 +57,7 @@ impl Store {
     pub fn open(mut config: Config, records: impl IntoIterator<Item = Vec<u8>>, now: Now) -> (Self, OpenReport) {
         let mut report = OpenReport::default();
         let (mut piles, mut graves, mut strangers) = (BTreeMap::<Uid, Pile>::new(), BTreeMap::new(), Vec::new());
-        let mut ceiling = 0;
+        let (mut ceiling, mut ceiling_record) = (0, None);
         for (index, raw) in records.into_iter().enumerate() {
             report.records += 1;
             let raw: Arc<[u8]> = raw.into();
@@ -75,7 +75,10 @@ impl Store {
             }
             let sorted = sorted.and_then(|record| match &record.body {
                 Body::Ceiling { ceiling: found } => {
-                    ceiling = ceiling.max(*found);
+                    if *found > ceiling {
+                        ceiling = *found;
+                        ceiling_record = Some(Arc::clone(&record.raw));
+                    }
                     Ok(())
                 }
                 Body::Tombstone { uid, birth } => {
@@ -94,6 +97,7 @@ impl Store {
         }
         let mut store = Self::empty(config, now, ceiling);
         store.strangers = strangers;
+        store.ceiling = ceiling_record;
         report.tombstones = graves.len();
         for grave in graves.values() {
             store.note_turn(&grave.birth);
@@ -107,7 +111,15 @@ impl Store {
         report.objects = store.objects.len();
         report.refused.sort_by_key(|refusal| refusal.index);
         store.show_found();
+        if !report.refused.is_empty() {
+            store.lost_records();
+        }
         (store, report)
+    }
+
+    /// Notes that records were lost before they came here: what is not shown may be alive all the same.
+    pub fn lost_records(&mut self) {
+        self.snapshot.set_incomplete();
     }
 
     fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {
@@ -201,20 +213,15 @@ fn sort(piles: &mut BTreeMap<Uid, Pile>, index: usize, record: Record) -> Result
     Ok(())
 }
 
-/// Makes the document of an object's changes: of all at once, or else of as many as go together.
+/// Makes the document of an object's changes and names those that have no place in it.
 fn assemble(
     mut changes: Vec<(usize, Chunk, Kept, bool)>,
     refuse: &mut impl FnMut(usize, &str),
 ) -> (Document, Vec<Kept>, u64) {
     let mut seen = std::collections::BTreeSet::new();
     changes.retain(|(_, _, kept, _)| seen.insert(kept.hash));
-    let document = Document::of(changes.iter().map(|(_, chunk, ..)| chunk.clone())).unwrap_or_else(|_| {
-        let mut document = Document::default();
-        for (_, chunk, ..) in &changes {
-            document = document.merged(chunk.clone()).unwrap_or(document);
-        }
-        document
-    });
+    let chunks: Vec<Chunk> = changes.iter().map(|(_, chunk, ..)| chunk.clone()).collect();
+    let document = Document::of(&chunks);
     let (mut kept, mut spec_changes) = (Vec::new(), 0);
     for (index, _, change, spec) in changes {
         if document.has(change.hash) {

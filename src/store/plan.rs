@@ -1,23 +1,22 @@
 //! What a change would do, without doing it: the half that a dry run shares with a commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::ids::{Term, Uid};
 use crate::object::{Key, kinds};
 
 use super::change::{Author, Change, Precondition, Rejected};
-use super::class::{self, Class, StatusClass};
+use super::class::{self, Class};
 use super::inflate::inflate;
 use super::leaves::{self, Leaves, MAX_DEPTH, flatten};
 use super::parts::{Birth, Object, Parts, to_json};
 use super::record::MAX_RECORD_BYTES;
-use super::register::{Register, Slot, Stamp, Told};
-use super::render::{intent_of, observation};
+use super::register::{Register, Slot, Stamp};
+use super::render::intent_of;
 use super::state::Store;
-use super::status::{Layer, joined, novel};
 use super::uid;
 
 /// The most bytes of an object as compact JSON.
@@ -207,128 +206,6 @@ impl Store {
         })
     }
 
-    fn plan_status(
-        &self,
-        author: Author,
-        term: Term,
-        key: Key,
-        status: Value,
-        when: &Precondition,
-    ) -> Result<Planned, Rejected> {
-        let (uid, found) = self.find(&key, when)?;
-        let Some(class) = class::of_status(key.kind, author) else {
-            let message = format!("a kubelet has no say in the status of {}", key.kind);
-            return Err(Rejected::Forbidden { key, message });
-        };
-        let given = if let Value::Object(given) = status { given } else { Map::new() };
-        let mut plan = Plan::of(key, uid, found);
-        let changed = match class {
-            StatusClass::Observation => {
-                let value = sized_json(&plan.key, &Value::Object(given))?;
-                let same = found.observed.get(&self.scribe.node).is_some_and(|old| old.value() == value);
-                plan.observed = (!same).then_some(value);
-                !same
-            }
-            StatusClass::Decision => self.decide_status(&mut plan, found, term, given)?,
-            StatusClass::Told => {
-                let given = Value::Object(given);
-                check_size(&plan.key, &given)?;
-                given.as_object().is_some_and(|given| self.tell_status(&mut plan, found, given))
-            }
-        };
-        if changed { Ok(plan.done()) } else { Ok(Planned::Same(plan.key, uid)) }
-    }
-
-    fn decide_status(
-        &self,
-        plan: &mut Plan,
-        found: &Object,
-        term: Term,
-        given: Map<String, Value>,
-    ) -> Result<bool, Rejected> {
-        let given = if class::has_kubelet_status(plan.key.kind) {
-            let intent = found.working.intent();
-            joined(novel(Layer::Decided, &given, &found.working, &intent, observation(found)))
-        } else {
-            given
-        };
-        let old = found.working.registers.get(&Slot::Status);
-        let value = sized_json(&plan.key, &Value::Object(given))?;
-        if old.map_or(value == b"{}", |old| old.value() == value) {
-            return Ok(false);
-        }
-        self.decide(plan, Slot::Status, term, value)?;
-        Ok(true)
-    }
-
-    fn decide(&self, plan: &mut Plan, slot: Slot, term: Term, value: Vec<u8>) -> Result<(), Rejected> {
-        let old = plan.after.registers.get(&slot).map(|register| register.stamp);
-        if old.is_some_and(|old| old.major > term.0) {
-            // A later leader has decided: the caller's view is old.
-            return Err(Rejected::Stale { key: plan.key.clone() });
-        }
-        let after_old = old.filter(|old| old.major == term.0).map_or(0, |old| old.minor + 1);
-        let minor = after_old.max(self.scribe.peek_seq());
-        let stamp = Stamp { major: term.0, minor, author: self.scribe.node };
-        Arc::make_mut(&mut plan.after.registers).insert(slot, Register::draft(stamp, value.clone()));
-        plan.writes.push(Write::Decide(slot, stamp, value));
-        Ok(())
-    }
-
-    fn tell_status(&self, plan: &mut Plan, found: &Object, given: &Map<String, Value>) -> bool {
-        let intent = found.working.intent();
-        let adds = novel(Layer::Told, given, &found.working, &intent, observation(found));
-        let old = &found.working.told;
-        let mut fields: BTreeMap<String, Option<Arc<[u8]>>> =
-            adds.iter().map(|(part, value)| (part.clone(), Some(to_json(value)))).collect();
-        fields.retain(|part, value| old.get(part).is_none_or(|old| old.value != *value));
-        for (part, _) in old.iter().filter(|(part, old)| old.value.is_some() && !adds.contains_key(*part)) {
-            fields.insert(part.clone(), None);
-        }
-        if fields.is_empty() {
-            return false;
-        }
-        let wall = u64::try_from(self.now.wall.0).unwrap_or(0);
-        // What is answered is shown, also if somebody's clock was ahead.
-        let known = fields.keys().filter_map(|part| old.get(part)).map(|told| told.stamp.major).max().unwrap_or(0);
-        let major = wall.max(self.clock.saturating_add(1)).max(known.saturating_add(1));
-        let stamp = Stamp { major, minor: 0, author: self.scribe.node };
-        let told = Arc::make_mut(&mut plan.after.told);
-        for (part, value) in &fields {
-            told.insert(part.clone(), Told { stamp, value: value.clone(), record: None });
-        }
-        plan.writes.push(Write::Tell(stamp, fields.into_iter().collect()));
-        true
-    }
-
-    fn plan_bind(
-        &self,
-        author: Author,
-        term: Term,
-        key: Key,
-        when: &Precondition,
-        node: &str,
-    ) -> Result<Planned, Rejected> {
-        let (uid, found) = self.find(&key, when)?;
-        let forbidden = |message: String| Err(Rejected::Forbidden { key: key.clone(), message });
-        if author != Author::Leader || *key.kind != kinds::POD {
-            return forbidden("only the scheduler may bind, and only pods".into());
-        }
-        if let Some((bound, _)) = found.working.binding(&found.working.intent()) {
-            if bound == node {
-                return Ok(Planned::Same(key, uid));
-            }
-            return forbidden(format!("pod {} is already assigned to node {bound:?}", key.name));
-        }
-        if found.working.mark.is_some() {
-            return forbidden(format!("pod {} is being deleted, cannot be assigned to a host", key.name));
-        }
-        let value = json!({"node": node, "at": self.now.wall.to_string()});
-        let mut plan = Plan::of(key, uid, found);
-        self.decide(&mut plan, Slot::Binding, term, to_json(&value).to_vec())?;
-        Ok(plan.done())
-    }
-
     pub(super) fn leaves_of(&self, key: &Key, intent: &Value) -> Result<Leaves, Rejected> {
         let leaves = flatten(self.shape(key), intent);
         // Half of it leaves room for columns and envelope.
@@ -373,7 +250,7 @@ pub(super) fn check_size(key: &Key, object: &Value) -> Result<(), Rejected> {
 }
 
 /// Serialises what is not too large or too deep to be stored.
-fn sized_json(key: &Key, object: &Value) -> Result<Vec<u8>, Rejected> {
+pub(super) fn sized_json(key: &Key, object: &Value) -> Result<Vec<u8>, Rejected> {
     let json = serde_json::to_vec(object).expect("a JSON value serialises");
     if json.len() > MAX_OBJECT_BYTES {
         return Err(too_large(key, json.len(), MAX_OBJECT_BYTES));

@@ -125,6 +125,8 @@ pub struct Snapshot {
     /// Events older than this process cannot be replayed for any kind.
     floor: Revision,
     revision: Revision,
+    /// Whether records were lost, so that what is not here may be alive all the same.
+    incomplete: bool,
 }
 
 /// A watcher asked for events that are gone; it has to list again (HTTP 410).
@@ -141,6 +143,16 @@ impl Snapshot {
     /// Makes an empty snapshot whose watches start at `floor`.
     pub fn starting_at(floor: Revision) -> Self {
         Self { floor, revision: floor, ..Self::default() }
+    }
+
+    /// Tells whether what is not here is known not to be: false after records were lost to a damaged disk.
+    pub fn is_complete(&self) -> bool {
+        !self.incomplete
+    }
+
+    /// Notes that records were lost.
+    pub fn set_incomplete(&mut self) {
+        self.incomplete = true;
     }
 
     /// Returns the newest revision shown.

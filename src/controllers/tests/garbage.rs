@@ -188,3 +188,16 @@ fn a_dependant_that_begins_to_block_is_deleted_too() {
     c.settle();
     assert!(!c.exists(&a));
 }
+
+#[test]
+fn nothing_is_concluded_from_an_absence_after_records_were_lost() {
+    let (c, key) = running(1);
+    let set = c.entries(&kinds::REPLICA_SET).into_iter().next().expect("a running Deployment has a ReplicaSet");
+    let mut view = Snapshot::default();
+    view.show(&set.key, Some(Arc::clone(&set)), Revision(1));
+    assert!(view.get(&key).is_none());
+    let plan = |view: &Snapshot| reconcile(Controller::Garbage, view, &set.key, Now::default());
+    assert!(!plan(&view).changes.is_empty(), "its owner is gone");
+    view.set_incomplete();
+    assert!(plan(&view).changes.is_empty(), "its owner may be what was lost");
+}

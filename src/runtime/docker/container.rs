@@ -17,6 +17,10 @@ struct Failed {
     error: Error,
 }
 
+/// How often a name that an earlier try has left taken is tried again, and how long to wait in between.
+pub(super) const NAME_TRIES: u32 = 40;
+pub(super) const NAME_PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self { created: false, error }
@@ -64,14 +68,19 @@ impl Engine {
         let body = body::container(&self.config.node, pod, &spec, &sandbox, mounts);
 
         let _permit = self.starts.acquire().await.expect("nobody closes the semaphore");
-        let made = match self.create(&client, pod, &name, body.clone()).await {
-            Err(error) if error.is_conflict() => {
-                if let Some(found) = self.adopt_or_clear(&client, pod, &name, &spec, &sandbox).await? {
-                    return Ok(found);
+        let mut tries = NAME_TRIES;
+        let made = loop {
+            match self.create(&client, pod, &name, body.clone()).await {
+                Err(error) if error.is_conflict() && tries > 0 => {
+                    if let Some(found) = self.adopt_or_clear(&client, pod, &name, &spec, &sandbox).await? {
+                        return Ok(found);
+                    }
+                    // Docker keeps a name taken before it shows, and after it has removed, the container.
+                    tries -= 1;
+                    tokio::time::sleep(NAME_PAUSE).await;
                 }
-                self.create(&client, pod, &name, body.clone()).await?
+                other => break other?,
             }
-            other => other?,
         };
         let started = self.start(&client, pod, &name, made, body).await;
         let id = started.map_err(|error| Failed { created: true, error })?;

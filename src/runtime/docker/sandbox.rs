@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use crate::kubelet::action::{ListedSandbox, PodEvent, PodRef, SandboxSpec, labels};
 
 use super::client::Client;
+use super::container::{NAME_PAUSE, NAME_TRIES};
 use super::container::{is_running, label_of, state_of};
 use super::error::Error;
 use super::{Engine, blocking, body, images, wall, worker};
@@ -103,17 +104,21 @@ impl Engine {
         let name = body::sandbox_name(pod);
         let body = body::sandbox(&self.config.node, pod, spec, &images::pause());
         let _permit = self.starts.acquire().await.expect("nobody closes the semaphore");
-        let made = match self.create(client, pod, &name, body.clone()).await {
-            Err(error) if error.is_missing() => {
-                images::import_pause(client).await?;
-                self.create(client, pod, &name, body.clone()).await?
+        let mut tries = NAME_TRIES;
+        let made = loop {
+            match self.create(client, pod, &name, body.clone()).await {
+                Err(error) if error.is_missing() && tries == NAME_TRIES => {
+                    images::import_pause(client).await?;
+                    tries -= 1;
+                }
+                // Not listed by its labels, so it is nobody's: a create that was cut off.
+                Err(error) if error.is_conflict() && tries > 0 => {
+                    client.remove(&name).await?;
+                    tries -= 1;
+                    tokio::time::sleep(NAME_PAUSE).await;
+                }
+                other => break other?,
             }
-            // Not listed by its labels, so it is nobody's: a create that was cut off.
-            Err(error) if error.is_conflict() => {
-                client.remove(&name).await?;
-                self.create(client, pod, &name, body.clone()).await?
-            }
-            other => other?,
         };
         self.start(client, pod, &name, made, body).await
     }

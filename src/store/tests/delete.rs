@@ -160,6 +160,19 @@ fn propagation_is_a_finalizer() {
 }
 
 #[test]
+fn propagation_comes_too_late_once_it_is_to_go() {
+    let mut rig = Rig::new(1);
+    let mut object = config_map("a", json!({}));
+    object["metadata"]["finalizers"] = json!(["x/a"]);
+    rig.create(object);
+    rig.done(delete(&map_key("a"))).unwrap();
+    let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+    let again = rig.try_as(Author::Client, with(&map_key("a"), foreground)).unwrap();
+    let Receipt::Unchanged(again) = again else { panic!("{again:?}") };
+    assert_eq!(again.entry.value()["metadata"]["finalizers"], json!(["x/a"]));
+}
+
+#[test]
 fn a_namespace_is_marked_and_ended_by_removal() {
     let mut rig = Rig::new(1);
     let key = Key::cluster(&kinds::NAMESPACE, "shop");

@@ -115,6 +115,17 @@ fn a_store_opened_from_its_live_records_is_the_same() {
 }
 
 #[test]
+fn a_log_rewritten_before_anything_is_written_keeps_the_ceiling() {
+    let mut rig = Rig::new(1);
+    rig.create(pod("a"));
+    let shown = rig.store.snapshot().revision();
+    rig.crash();
+    rig.disk = rig.store.records().collect();
+    rig.crash();
+    assert!(rig.entry(&pod_key("a")).revision > shown);
+}
+
+#[test]
 fn live_records_hold_what_is_not_written_yet() {
     let mut rig = Rig::new(1);
     rig.create(pod("a"));

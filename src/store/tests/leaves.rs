@@ -78,7 +78,7 @@ proptest! {
             let second = document.write(&actor, diff(document.leaves(), &b));
             prop_assert_eq!(second.is_none(), from == to);
             let chunks: Vec<Chunk> = first.iter().chain(&second).map(|c| Chunk::read(&c.chunk).unwrap()).collect();
-            let read = Document::of(chunks).unwrap();
+            let read = Document::of(&chunks);
             prop_assert_eq!(read.leaves(), &b);
             prop_assert_eq!(inflate(shape(kind), read.leaves()), to.clone());
         }

@@ -80,6 +80,8 @@ fn of_two_objects_of_one_name_the_older_stays() {
     assert!(events[0].new.is_none() && events[1].old.is_none());
     let hidden: crate::ids::Uid = younger["metadata"]["uid"].as_str().unwrap().parse().unwrap();
     assert!(b.store.objects.contains_key(&hidden), "kept for its user");
+    assert_eq!(b.update(config_map("x", json!({"k": "c"})))["metadata"]["uid"], older["metadata"]["uid"]);
+    exchange(&mut a, &mut b);
     a.crash();
     b.crash();
     assert_eq!(a.visible(), b.visible());
@@ -139,6 +141,69 @@ fn a_finalizer_added_while_another_side_deletes_does_not_hold() {
     a.update(with(&[]));
     exchange(&mut a, &mut b);
     assert_eq!(a.get(&map_key("x")), None);
+}
+
+#[test]
+fn two_deletions_keep_the_finalizers_that_both_saw() {
+    let (mut a, mut b) = pair();
+    let with = |finalizers: &[&str]| {
+        let mut object = config_map("x", json!({}));
+        object["metadata"]["finalizers"] = json!(finalizers);
+        object
+    };
+    a.create(with(&["x/a", "x/b"]));
+    b.take_all(&a);
+    b.update(with(&["x/a", "x/b", "x/c"]));
+    for rig in [&mut a, &mut b] {
+        rig.done(delete(&map_key("x"))).unwrap();
+    }
+    exchange(&mut a, &mut b);
+    assert_eq!(a.get(&map_key("x")).unwrap()["metadata"]["finalizers"], json!(["x/a", "x/b"]));
+}
+
+#[test]
+fn an_object_deleted_on_two_sides_has_one_tombstone() {
+    let (mut a, mut b) = pair();
+    a.create(config_map("x", json!({})));
+    b.take_all(&a);
+    for rig in [&mut a, &mut b] {
+        rig.done(delete(&map_key("x"))).unwrap();
+    }
+    exchange(&mut a, &mut b);
+    let live = |rig: &Rig| rig.store.records().skip(1).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(live(&a), live(&b));
+    a.crash();
+    assert_eq!(live(&a), live(&b));
+}
+
+#[test]
+fn what_two_sides_made_as_one_is_as_old_as_the_older() {
+    let (mut a, mut b) = (Rig::bare(1), Rig::bare(2));
+    a.create(namespace("extra"));
+    b.wait(Duration::from_secs(60));
+    b.create(namespace("extra"));
+    exchange(&mut a, &mut b);
+    let key = Key::cluster(&kinds::NAMESPACE, "extra");
+    assert_eq!(b.get(&key).unwrap()["metadata"]["creationTimestamp"], "2025-11-23T12:13:20Z");
+}
+
+#[test]
+fn a_turn_counts_what_is_gone_also_if_only_its_tombstone_came() {
+    let (mut a, mut b) = (Rig::bare(1), Rig::bare(2));
+    let key = Key::cluster(&kinds::NAMESPACE, "extra");
+    let mut uids = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        a.create(namespace("extra"));
+        uids.insert(a.entry(&key).uid);
+        a.done(remove(&key)).unwrap();
+    }
+    for record in a.store.records() {
+        b.merge(&record).unwrap();
+    }
+    b.flush();
+    b.create(namespace("extra"));
+    uids.insert(b.entry(&key).uid);
+    assert_eq!(uids.len(), 3);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod delete;
 mod durability;
 mod ephemeral;
+mod hostile;
 mod intent;
 mod leaves;
 mod merge;

@@ -69,6 +69,7 @@ fn the_builtin_writer_wins_field_by_field_and_conditions_merge() {
     .unwrap();
     let mut read = shown(&rig, &key);
     read["phase"] = "Failed".into();
+    read["message"] = "not so busy".into();
     read["conditions"].as_array_mut().unwrap().push(condition("example.com/gate", "True"));
     rig.done(status(&key, read.clone())).unwrap();
     let both = json!([condition("example.com/gate", "True"), condition("Ready", "True")]);

@@ -1,12 +1,16 @@
 //! Garbage collection: the three ways of cascading, and owners that are more than one.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::objects::deployment;
 use crate::controllers::{Controller, reconcile};
+use crate::ids::Revision;
 use crate::object::{Key, kinds};
-use crate::store::Propagation;
+use crate::store::{Propagation, Snapshot};
+use crate::time::Now;
 
 fn owned(c: &Cluster, name: &str, owners: &[&Key]) -> Value {
     let reference = |key: &&Key| {

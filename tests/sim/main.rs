@@ -9,6 +9,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "the simulator's own speed is measured by a clock")]
 
+#[path = "../harness/config.rs"]
+mod config;
 mod invariants;
 mod trace;
 mod users;

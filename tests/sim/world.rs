@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use skein::ids::{NodeId, PersistId, Revision, Term};
-use skein::kubelet::action::{DnsSpec, Step};
-use skein::node::{self, Effect, Input, Node, Output, io::TICK};
+use skein::ids::{PersistId, Revision};
+use skein::kubelet::action::Step;
+use skein::node::{Effect, Input, Node, Output, io::TICK};
 use skein::object::kinds;
 use skein::runtime::fake::{FakeRuntime, Image, Knobs};
 use skein::store::Snapshot;
 use skein::time::{Mono, Now, Wall};
-use skein::{kubelet, routing, store};
 
+use crate::config::config;
 use crate::invariants;
 use crate::trace::Trace;
 use crate::users::{Told, Users};
@@ -445,42 +444,5 @@ impl Plan {
             (Some(Bug::LostTombstones), Ok(Body::Tombstone { .. }))
                 | (Some(Bug::ForgottenCeiling), Ok(Body::Ceiling { .. }))
         )
-    }
-}
-
-fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
-    let pod_range = "10.240.0.0/24".parse().expect("a range");
-    let service_range = "10.96.0.0/16".parse().expect("a range");
-    node::Config {
-        name: "n1".into(),
-        address: "192.0.2.1".parse().expect("an address"),
-        api_port: 6443,
-        api_address: "10.96.0.1".parse().expect("an address"),
-        pod_range,
-        term: Term(incarnation),
-        store: store::Config {
-            node: NodeId(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes()),
-            key: SigningKey::from_bytes(&[1; 32]),
-            tag: 1,
-            incarnation,
-            seed,
-            service_range,
-            reserved_addresses: Vec::new(),
-            node_ports: 30_000..=32_767,
-            list_keys: skein::object::schema::list_map_keys,
-        },
-        kubelet: kubelet::Config {
-            node: "n1".into(),
-            pod_range,
-            host_address: "192.0.2.1".parse().expect("an address"),
-            dns: "10.96.0.10".parse().expect("an address"),
-            cluster_domain: "cluster.local".into(),
-            upstream_dns: DnsSpec::default(),
-            max_pods: 110,
-            version: "v1.33.0".into(),
-            port: 6443,
-            machine: kubelet::Machine::default(),
-        },
-        routing: routing::Config { node: "n1".into(), cluster_domain: "cluster.local".into(), service_range },
     }
 }

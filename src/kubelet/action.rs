@@ -72,7 +72,8 @@ pub enum Step {
         /// How long containers that still run may take to stop.
         grace: Duration,
     },
-    /// Ask a container how it is. Answer: `Probed`.
+    /// Ask a container how it is, by HTTP and TCP also while the runtime's daemon is away. Answer: `Probed`; for a
+    /// probe by a command that the daemon could not be asked for, only `Down` or `Listed`.
     Probe(ProbeSpec),
 }
 

@@ -16,7 +16,7 @@ use super::slot::{Hook, Kill, Revive, Slot};
 const POST_START_LIMIT: Duration = Duration::from_secs(3600);
 
 impl Worker {
-    /// Sends the probes that are due.
+    /// Sends the probes that are due; while the runtime is away, those that do without it.
     pub fn probe(&mut self, cx: &mut Context<'_>) {
         if self.sandbox.is_none() {
             return;
@@ -42,9 +42,9 @@ impl Worker {
         let address = self.reached_at(cx.config);
         let slot = &mut self.slots[i];
         let Some(run) = slot.run.as_mut() else { return };
-        let asked = Asked { container: &slot.container, id: &run.id, attempt: run.attempt, address };
+        let asked = Asked { container: &slot.container, id: &run.id, attempt: run.attempt, address, up: cx.up };
         let questions = run.probes.ask(cx.now.mono, &asked);
-        let (due, name) = (run.probes.due(), slot.container.name.clone());
+        let (due, name) = (run.probes.due(cx.up), slot.container.name.clone());
         for question in questions {
             match question {
                 Ok(probe) => self.send(cx, Step::Probe(probe)),
@@ -83,7 +83,7 @@ impl Worker {
         let pod_grace = self.grace();
         let Some(run) = self.slots[i].running_mut() else { return };
         let waited_for = run.probes.is_asked(kind);
-        let verdict = run.probes.answered(cx.now.mono, kind, ok);
+        let verdict = run.probes.answered(cx.now.mono, kind, ok, cx.up);
         if waited_for && !ok {
             self.note_on(cx, &name, Warning, "Unhealthy", format!("{} probe failed: {message}", word(kind)));
         }
@@ -110,6 +110,11 @@ impl Worker {
             (None, _) => self.post_started(cx, i, false),
             _ => {}
         }
+    }
+
+    /// Forgets the probes that a runtime which went away will not answer.
+    pub fn forget_commands(&mut self) {
+        self.slots.iter_mut().filter_map(Slot::running_mut).for_each(|run| run.probes.forget_commands());
     }
 
     fn await_post_start(&mut self, cx: &mut Context<'_>, i: usize) {

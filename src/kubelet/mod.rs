@@ -207,10 +207,15 @@ impl Kubelet {
                 self.report.learn(info);
                 self.list(now, view, pods, out);
             }
-            Observation::Down { message } => self.runtime = Runtime::Down(message),
+            Observation::Down { message } => {
+                self.runtime = Runtime::Down(message);
+                self.workers.values_mut().for_each(Worker::forget_commands);
+            }
             Observation::Pod { pod, event } => {
                 let Some(worker) = self.workers.get_mut(&pod.uid) else { return };
-                worker.observe(&mut context(now, view, &self.config, self.capacity, &mut self.addresses, out), event);
+                let up = self.runtime == Runtime::Up;
+                worker
+                    .observe(&mut context(now, up, view, &self.config, self.capacity, &mut self.addresses, out), event);
             }
         }
     }
@@ -231,8 +236,9 @@ impl Kubelet {
     }
 
     fn adopt(&mut self, now: Now, view: &Snapshot, uid: Uid, listed: Option<&ListedPod>, out: &mut Vec<Output>) {
+        let up = self.runtime == Runtime::Up;
         if let Some(worker) = self.workers.get_mut(&uid) {
-            worker.adopt(&mut context(now, view, &self.config, self.capacity, &mut self.addresses, out), listed);
+            worker.adopt(&mut context(now, up, view, &self.config, self.capacity, &mut self.addresses, out), listed);
         }
     }
 
@@ -243,26 +249,33 @@ impl Kubelet {
             let Some(pod) = self.workers[&uid].object.clone() else { continue };
             let refusal = admission::refusal(view, &self.config.node, &self.workers, &pod);
             let Some(worker) = self.workers.get_mut(&uid) else { continue };
-            let mut cx = context(now, view, &self.config, self.capacity, &mut self.addresses, out);
+            let mut cx = context(now, true, view, &self.config, self.capacity, &mut self.addresses, out);
             worker.admit(&mut cx, refusal);
         }
     }
 
-    /// Lets every worker act that has reason to, as long as the runtime answers.
+    /// Lets every worker act that has reason to; while the runtime is away they only watch.
     fn advance(&mut self, now: Now, view: &Snapshot, out: &mut Vec<Output>) {
         out.extend(self.report.publish(now, view, &self.config, &self.runtime).map(Output::NodeStatus));
         self.due = None;
-        if self.early.is_some() || self.runtime != Runtime::Up {
+        if self.early.is_some() || self.runtime == Runtime::Unknown {
             return;
         }
-        self.admit(now, view, out);
-        for worker in self.workers.values_mut() {
+        let up = self.runtime == Runtime::Up;
+        if up {
+            self.admit(now, view, out);
+        }
+        for worker in self.workers.values_mut().filter(|w| up || w.is_alive()) {
             if worker.dirty || worker.due.is_some_and(|due| due <= now.mono) {
-                worker.advance(&mut context(now, view, &self.config, self.capacity, &mut self.addresses, out));
+                let mut cx = context(now, up, view, &self.config, self.capacity, &mut self.addresses, out);
+                if up { worker.advance(&mut cx) } else { worker.watch(&mut cx) }
             }
             // What a step found out about itself is looked at on the next tick.
             let due = if worker.dirty { Some(now.mono) } else { worker.due };
             self.due = [self.due, due].into_iter().flatten().min();
+        }
+        if !up {
+            return;
         }
         self.workers.retain(|uid, worker| {
             if worker.is_done() {
@@ -275,13 +288,14 @@ impl Kubelet {
 
 fn context<'a>(
     now: Now,
+    up: bool,
     view: &'a Snapshot,
     config: &'a Config,
     capacity: Capacity,
     addresses: &'a mut Addresses,
     out: &'a mut Vec<Output>,
 ) -> Context<'a> {
-    Context { now, view, config, capacity, addresses, out }
+    Context { now, up, view, config, capacity, addresses, out }
 }
 
 #[cfg(test)]

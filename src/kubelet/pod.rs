@@ -38,6 +38,8 @@ const LOST: Duration = Duration::from_secs(600);
 /// What a pod may use while it decides.
 pub(super) struct Context<'a> {
     pub now: Now,
+    /// Whether the runtime answers.
+    pub up: bool,
     pub view: &'a Snapshot,
     pub config: &'a Config,
     pub capacity: Capacity,
@@ -305,6 +307,21 @@ impl Worker {
         if let Some(under_way) = &self.under_way {
             self.wake(under_way.until);
         }
+    }
+
+    /// Tells whether something of it runs, as far as is known, that is to go on running. Nothing does before the
+    /// runtime has listed what is there.
+    pub fn is_alive(&self) -> bool {
+        self.teardown.is_none() && self.sandbox.is_some() && self.slots.iter().any(|s| s.running().is_some())
+    }
+
+    /// Looks after the pod while the runtime is away: probes that do without it go on, and what they say is shown. The
+    /// list that comes when it is back has the rest looked at again.
+    pub fn watch(&mut self, cx: &mut Context<'_>) {
+        self.dirty = false;
+        self.due = None;
+        self.probe(cx);
+        self.publish(cx);
     }
 
     /// Sends a step to the runtime.

@@ -68,9 +68,10 @@ impl Probes {
         Self { probers, running_since: since, started, ready, condemned: false }
     }
 
-    /// Returns when the next question or verdict is due.
-    pub fn due(&self) -> Option<Mono> {
-        self.probers.iter().filter(|p| self.active(p.kind)).map(|p| p.asked.unwrap_or(p.next)).min()
+    /// Returns when the next question or verdict is due. Commands wait for a runtime that is `up`.
+    pub fn due(&self, up: bool) -> Option<Mono> {
+        let waits = |p: &&Prober| self.active(p.kind) && (up || !p.needs_runtime());
+        self.probers.iter().filter(waits).map(|p| p.asked.unwrap_or(p.next)).min()
     }
 
     fn active(&self, kind: ProbeKind) -> bool {
@@ -83,7 +84,7 @@ impl Probes {
         let (started, condemned) = (self.started, self.condemned);
         for p in &mut self.probers {
             let active = !condemned && (p.kind == ProbeKind::Startup) != started;
-            if !active || p.asked.is_some() || p.next > now {
+            if !active || p.asked.is_some() || p.next > now || !(asked.up || !p.needs_runtime()) {
                 continue;
             }
             let timeout = secs(p.probe.timeout_seconds, 1);
@@ -110,8 +111,9 @@ impl Probes {
         self.probers.iter().any(|p| p.kind == kind && p.asked.is_some())
     }
 
-    /// Takes an answer.
-    pub fn answered(&mut self, now: Mono, kind: ProbeKind, ok: bool) -> Verdict {
+    /// Takes an answer. While the runtime is not `up` nothing is condemned, for nobody could carry it out: failures
+    /// count on, and the first one after that tips the scale.
+    pub fn answered(&mut self, now: Mono, kind: ProbeKind, ok: bool, up: bool) -> Verdict {
         let active = self.active(kind);
         let Some(p) = self.probers.iter_mut().find(|p| p.kind == kind) else { return Verdict::Nothing };
         if p.asked.take().is_none() || !active {
@@ -127,7 +129,7 @@ impl Probes {
         let grace = p.probe.termination_grace_period_seconds;
         match (kind, ok) {
             (ProbeKind::Startup, true) => self.begun(now),
-            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
+            (ProbeKind::Startup | ProbeKind::Liveness, false) if up => {
                 self.condemned = true;
                 Verdict::Condemned(grace)
             }
@@ -154,6 +156,20 @@ impl Probes {
             p.asked = None;
         }
     }
+
+    /// Forgets those that a runtime which went away will not answer.
+    pub fn forget_commands(&mut self) {
+        for p in self.probers.iter_mut().filter(|p| p.needs_runtime()) {
+            p.asked = None;
+        }
+    }
+}
+
+impl Prober {
+    /// Tells whether only the runtime can ask: it runs commands in containers, while ports are reached without it.
+    fn needs_runtime(&self) -> bool {
+        self.probe.exec.is_some()
+    }
 }
 
 /// Whom a probe asks.
@@ -163,6 +179,8 @@ pub(super) struct Asked<'a> {
     pub id: &'a str,
     pub attempt: u32,
     pub address: Ipv4Addr,
+    /// Whether the runtime answers; without it no command can be run.
+    pub up: bool,
 }
 
 fn secs(value: Option<i32>, default: u64) -> Duration {
@@ -249,7 +267,7 @@ mod tests {
     }
 
     fn questions(probes: &mut Probes, container: &Container, secs: u64) -> Vec<ProbeKind> {
-        let asked = Asked { container, id: "c1", attempt: 0, address: [10, 0, 0, 7].into() };
+        let asked = Asked { container, id: "c1", attempt: 0, address: [10, 0, 0, 7].into(), up: true };
         probes.ask(at(secs), &asked).into_iter().map(|q| q.unwrap().id.probe).collect()
     }
 
@@ -263,15 +281,15 @@ mod tests {
     fn readiness_is_false_until_it_succeeds_and_flips_at_its_thresholds() {
         let web = container(&json!({"readinessProbe": tcp()}));
         let mut probes = Probes::begin(&web, at(100), false, false);
-        assert_eq!((probes.started, probes.ready, probes.due()), (true, false, Some(at(102))));
+        assert_eq!((probes.started, probes.ready, probes.due(true)), (true, false, Some(at(102))));
         assert_eq!(questions(&mut probes, &web, 101), []);
         assert_eq!(questions(&mut probes, &web, 102), [ProbeKind::Readiness]);
         assert_eq!(questions(&mut probes, &web, 107), [], "one question at a time");
-        assert_eq!(probes.answered(at(107), ProbeKind::Readiness, true), Verdict::Changed);
+        assert_eq!(probes.answered(at(107), ProbeKind::Readiness, true, true), Verdict::Changed);
         assert!(probes.ready);
         for (t, verdict) in [(107, Verdict::Nothing), (112, Verdict::Nothing), (117, Verdict::Changed)] {
             assert_eq!(questions(&mut probes, &web, t), [ProbeKind::Readiness]);
-            assert_eq!(probes.answered(at(t), ProbeKind::Readiness, false), verdict);
+            assert_eq!(probes.answered(at(t), ProbeKind::Readiness, false, true), verdict);
         }
         assert!(!probes.ready);
     }
@@ -281,7 +299,7 @@ mod tests {
         let web = container(&json!({"startupProbe": tcp(), "livenessProbe": tcp(), "readinessProbe": tcp()}));
         let mut probes = Probes::begin(&web, at(100), false, false);
         assert_eq!(questions(&mut probes, &web, 102), [ProbeKind::Startup]);
-        assert_eq!(probes.answered(at(103), ProbeKind::Startup, true), Verdict::Changed);
+        assert_eq!(probes.answered(at(103), ProbeKind::Startup, true, true), Verdict::Changed);
         assert_eq!((probes.started, probes.ready), (true, false));
         assert_eq!(questions(&mut probes, &web, 103), [ProbeKind::Liveness, ProbeKind::Readiness]);
     }
@@ -292,9 +310,28 @@ mod tests {
         let mut probes = Probes::begin(&web, at(0), false, false);
         for (t, verdict) in [(2, Verdict::Nothing), (7, Verdict::Nothing), (12, Verdict::Condemned(None))] {
             assert_eq!(questions(&mut probes, &web, t), [ProbeKind::Liveness]);
-            assert_eq!(probes.answered(at(t), ProbeKind::Liveness, false), verdict);
+            assert_eq!(probes.answered(at(t), ProbeKind::Liveness, false, true), verdict);
         }
-        assert_eq!((questions(&mut probes, &web, 30), probes.due()), (vec![], None));
+        assert_eq!((questions(&mut probes, &web, 30), probes.due(true)), (vec![], None));
+    }
+
+    #[test]
+    fn nothing_is_condemned_and_no_command_asked_for_while_the_runtime_is_away() {
+        let exec = json!({"exec": {"command": ["ok"]}, "periodSeconds": 1});
+        let web = container(&json!({"livenessProbe": tcp(), "readinessProbe": exec}));
+        let mut probes = Probes::begin(&web, at(0), false, false);
+        assert_eq!(questions(&mut probes, &web, 2), [ProbeKind::Liveness, ProbeKind::Readiness]);
+        probes.forget_commands();
+        assert!(probes.is_asked(ProbeKind::Liveness) && !probes.is_asked(ProbeKind::Readiness));
+        for t in [2, 7, 12, 17] {
+            assert_eq!(probes.answered(at(t), ProbeKind::Liveness, false, false), Verdict::Nothing);
+            assert_eq!(probes.due(false), Some(at(t + 5)), "a command is not waited for");
+            let asked = Asked { container: &web, id: "c1", attempt: 0, address: [10, 0, 0, 7].into(), up: false };
+            let kinds = probes.ask(at(t + 5), &asked).into_iter().map(|q| q.unwrap().id.probe);
+            assert_eq!(kinds.collect::<Vec<_>>(), [ProbeKind::Liveness]);
+        }
+        assert_eq!(questions(&mut probes, &web, 23), [ProbeKind::Readiness]);
+        assert_eq!(probes.answered(at(23), ProbeKind::Liveness, false, true), Verdict::Condemned(None));
     }
 
     #[test]
@@ -309,7 +346,7 @@ mod tests {
     fn an_answer_that_nobody_waits_for_changes_nothing() {
         let web = container(&json!({"readinessProbe": tcp()}));
         let mut probes = Probes::begin(&web, at(0), false, false);
-        assert_eq!(probes.answered(at(1), ProbeKind::Readiness, true), Verdict::Nothing);
+        assert_eq!(probes.answered(at(1), ProbeKind::Readiness, true, true), Verdict::Nothing);
         assert!(!probes.ready);
     }
 

@@ -187,6 +187,76 @@ fn a_daemon_that_is_away_changes_nothing_if_containers_live() {
     assert_eq!(drive.node.last().unwrap()["conditions"][3]["status"], "True");
 }
 
+/// A pod whose readiness and liveness are asked for by `handler`, every two seconds.
+fn probed(handler: serde_json::Value) -> serde_json::Value {
+    let mut probe = handler;
+    probe["periodSeconds"] = json!(2);
+    probe["failureThreshold"] = json!(2);
+    json!({"containers": [{"name": "web", "image": "app:1", "readinessProbe": probe, "livenessProbe": probe}]})
+}
+
+#[test]
+fn readiness_is_followed_while_the_daemon_is_away_and_nothing_is_restarted() {
+    let mut drive = Drive::new();
+    drive.fake.set_image("app:1", Image::default());
+    drive.pod("web", probed(json!({"httpGet": {"port": 80, "path": "/ok"}})));
+    drive.secs(10);
+    let before = drive.status("web");
+    assert_eq!(before["containerStatuses"][0]["ready"], true);
+    drive.fake.stop_daemon(drive.now(), true);
+    drive.secs(10);
+    drive.forget();
+    drive.fake.set_healthy("app:1", false);
+    drive.secs(5);
+    assert_eq!(drive.container("web")["ready"], false);
+    for condition in ["Ready", "ContainersReady"] {
+        assert_eq!(drive.condition("web", condition)["status"], "False", "{condition}");
+    }
+    drive.secs(30);
+    assert_eq!(drive.statuses.len(), 1, "told once");
+    drive.fake.set_healthy("app:1", true);
+    drive.secs(3);
+    assert_eq!(drive.condition("web", "Ready")["status"], "True");
+    drive.fake.start_daemon(drive.now());
+    drive.secs(30);
+    assert_eq!(drive.container("web"), before["containerStatuses"][0]);
+    assert_eq!(drive.steps(), [] as [&Step; 0]);
+    assert_eq!(drive.count("web", "Killing"), 0);
+}
+
+#[test]
+fn what_liveness_found_while_the_daemon_was_away_counts_when_it_is_back() {
+    let mut drive = Drive::new();
+    drive.fake.set_image("app:1", Image::default());
+    drive.pod("web", probed(json!({"tcpSocket": {"port": 80}})));
+    drive.secs(10);
+    drive.fake.stop_daemon(drive.now(), true);
+    drive.fake.set_healthy("app:1", false);
+    drive.secs(60);
+    assert_eq!((drive.count("web", "Killing"), drive.container("web")["ready"].as_bool()), (0, Some(false)));
+    drive.fake.start_daemon(drive.now());
+    drive.secs(3);
+    assert_eq!((drive.count("web", "Killing"), drive.fake.starts().len()), (1, 2));
+}
+
+#[test]
+fn commands_wait_for_the_daemon() {
+    let mut drive = Drive::new();
+    drive.fake.set_image("app:1", Image::default());
+    drive.pod("web", probed(json!({"exec": {"command": ["ok"]}})));
+    drive.secs(10);
+    let before = drive.status("web");
+    drive.fake.stop_daemon(drive.now(), true);
+    drive.secs(1);
+    drive.forget();
+    drive.secs(120);
+    assert_eq!((drive.actions.len(), drive.statuses.len(), drive.notes.len()), (0, 0, 0));
+    drive.fake.start_daemon(drive.now());
+    drive.secs(10);
+    assert_eq!(drive.status("web"), before);
+    assert!(!drive.actions.is_empty() && drive.steps().is_empty(), "only probes go on");
+}
+
 #[test]
 fn a_daemon_that_comes_back_with_everything_dead_gets_it_all_again() {
     let mut drive = Drive::new();

@@ -32,10 +32,11 @@ pub async fn run(engine: &Arc<Engine>) {
 
 async fn follow_for_ever(engine: &Engine) {
     let mut wait = SHORTEST_WAIT;
-    let mut told = String::new();
+    let mut outage = Outage::default();
     loop {
         let began = Instant::now();
-        let mut session = Session { engine, seen: Phases::new(), info: RuntimeInfo::default(), listed: false };
+        let mut session =
+            Session { engine, outage: &mut outage, seen: Phases::new(), info: RuntimeInfo::default(), listed: false };
         let error = match session.run().await {
             Ok(()) => unreachable_ending(engine),
             Err(error) => error,
@@ -48,16 +49,36 @@ async fn follow_for_ever(engine: &Engine) {
         }
         // A connection that only broke is tried again before anybody is told.
         let broke = session.listed && !matches!(error, Error::Late { .. });
-        if session.listed {
-            told.clear();
-        }
-        if !broke && told != message {
-            tracing::warn!(%message, "no container runtime");
-            engine.reporter.send(Observation::Down { message: message.clone() }).await;
-            told = message;
+        if !broke && outage.goes_on(&message) {
+            engine.reporter.send(Observation::Down { message }).await;
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// How long the daemon is away, as far as anybody was told.
+#[derive(Debug, Default)]
+struct Outage {
+    /// Why, as it was told last; `None` if the daemon answers.
+    told: Option<String>,
+}
+
+impl Outage {
+    /// Notes that there is no daemon, which is logged once. Returns whether that, or `why`, is new.
+    fn goes_on(&mut self, why: &str) -> bool {
+        let before = self.told.replace(why.to_owned());
+        if before.is_none() {
+            tracing::warn!("container runtime is down: {why}");
+        }
+        before.as_deref() != Some(why)
+    }
+
+    /// Notes that the daemon answers.
+    fn ends(&mut self, version: &str) {
+        if self.told.take().is_some() {
+            tracing::info!("container runtime is up again: {version}");
+        }
     }
 }
 
@@ -70,6 +91,7 @@ fn unreachable_ending(engine: &Engine) -> Error {
 /// One connection to the daemon.
 struct Session<'a> {
     engine: &'a Engine,
+    outage: &'a mut Outage,
     /// What lists and events have told so far.
     seen: Phases,
     info: RuntimeInfo,
@@ -130,6 +152,7 @@ impl Session<'_> {
         remember(engine, &pods);
         self.seen = phases;
         self.listed = true;
+        self.outage.ends(&self.info.version);
         engine.reporter.send(Observation::Listed { pods, info: self.info.clone() }).await;
         Ok(())
     }
@@ -228,5 +251,57 @@ fn describe(info: SystemInfo) -> RuntimeInfo {
         operating_system: info.os_type.unwrap_or_default(),
         cpus: info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
         memory: info.mem_total.and_then(|n| u64::try_from(n).ok()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::Mutex;
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_outage_is_logged_once_when_it_begins_and_once_when_it_ends() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .without_time()
+            .with_target(false)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let news = tracing::subscriber::with_default(subscriber, || {
+            let mut outage = Outage::default();
+            outage.ends("docker://27.1.0");
+            let whys = ["cannot reach Docker at /run/d.sock: no answer", "the same", "the same"];
+            let news = whys.map(|why| outage.goes_on(why));
+            outage.ends("docker://27.1.0");
+            outage.ends("docker://27.1.0");
+            news
+        });
+        assert_eq!(news, [true, true, false], "another reason is news, but not worth another line");
+        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = logged.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "WARN container runtime is down: cannot reach Docker at /run/d.sock: no answer",
+                "INFO container runtime is up again: docker://27.1.0",
+            ]
+        );
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::kubelet::action::{Observation, PodEvent, PodRef, ProbeHandler, ProbeSpec};
+use crate::kubelet::action::{Observation, PodEvent, PodRef, ProbeHandler, ProbeKind, ProbeSpec};
 
-use super::error::reason;
+use super::error::{Error, reason};
 use super::{Engine, probe_http};
 
 /// The kubelet keeps so much of what a probe's command says (pkg/probe/exec).
@@ -18,24 +18,39 @@ const OUTPUT_LIMIT: usize = 10 * 1024;
 
 /// Tries a probe once and reports.
 pub async fn run(engine: Arc<Engine>, pod: PodRef, spec: ProbeSpec) {
+    let hook = matches!(spec.id.probe, ProbeKind::PostStart | ProbeKind::PreStop);
     let (ok, message) = match try_once(&engine, &spec).await {
         Ok(message) => (true, message),
-        Err(message) => (false, message),
+        // It says nothing about the container. The daemon's absence, or a list, is on its way and settles it.
+        Err(Failure::Daemon(error)) if !hook => return engine.doubt(&error),
+        Err(failure) => (false, failure.to_string()),
     };
     // Beside the order of other reports: a probe says nothing that a list could contradict.
     let event = PodEvent::Probed { id: spec.id, ok, message };
     engine.reporter.send(Observation::Pod { pod, event }).await;
 }
 
-async fn try_once(engine: &Engine, spec: &ProbeSpec) -> Result<String, String> {
-    match &spec.handler {
+/// Why a probe did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// So said the container, or its silence.
+    #[error("{0}")]
+    Container(String),
+    /// The daemon went away, or hangs, before it could be asked.
+    #[error("{0}")]
+    Daemon(Error),
+}
+
+async fn try_once(engine: &Engine, spec: &ProbeSpec) -> Result<String, Failure> {
+    let asked = match &spec.handler {
         ProbeHandler::Http { https, host, port, path, headers } => {
             let url = probe_http::Url { https: *https, host: host.clone(), port: *port, path: path.clone() };
             probe_http::get(url, headers, spec.timeout).await
         }
         ProbeHandler::Tcp { host, port } => tcp(host, *port, spec.timeout).await,
-        ProbeHandler::Exec { command } => exec(engine, &spec.container, command, spec.timeout).await,
-    }
+        ProbeHandler::Exec { command } => return exec(engine, &spec.container, command, spec.timeout).await,
+    };
+    asked.map_err(Failure::Container)
 }
 
 async fn tcp(host: &str, port: u16, limit: Duration) -> Result<String, String> {
@@ -45,15 +60,19 @@ async fn tcp(host: &str, port: u16, limit: Duration) -> Result<String, String> {
     }
 }
 
-async fn exec(engine: &Engine, container: &str, command: &[String], limit: Duration) -> Result<String, String> {
-    let client = engine.client().map_err(|e| e.to_string())?;
+async fn exec(engine: &Engine, container: &str, command: &[String], limit: Duration) -> Result<String, Failure> {
+    let client = engine.client().map_err(Failure::Daemon)?;
     match timeout(limit, client.exec(container, command, OUTPUT_LIMIT)).await {
         Ok(Ok((code, output))) => {
             let output = String::from_utf8_lossy(&output).into_owned();
-            if code == 0 { Ok(output) } else { Err(output) }
+            if code == 0 { Ok(output) } else { Err(Failure::Container(output)) }
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("command timed out: {:?} timed out after {limit:?}", command.join(" "))),
+        Ok(Err(error)) if error.is_doubtful() => Err(Failure::Daemon(error)),
+        Ok(Err(error)) => Err(Failure::Container(error.to_string())),
+        Err(_) => {
+            let message = format!("command timed out: {:?} timed out after {limit:?}", command.join(" "));
+            Err(Failure::Container(message))
+        }
     }
 }
 
@@ -85,8 +104,13 @@ pub fn joined(host: &str, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Config, Docker};
     use super::*;
+    use crate::ids::Uid;
+    use crate::kubelet::action::ProbeId;
     use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -102,6 +126,40 @@ mod tests {
             tcp("no.such.host.invalid", 1, SOON).await,
             Err("dial tcp: lookup no.such.host.invalid: no such host".into())
         );
+    }
+
+    #[tokio::test]
+    async fn ports_are_asked_without_a_daemon_and_commands_are_not_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (out, mut told) = mpsc::channel(4);
+        let config = Config {
+            socket: "/nonexistent/docker.sock".into(),
+            folder: "unused".into(),
+            node: "n1".into(),
+            bridge: "none".into(),
+            pod_range: "10.240.1.0/24".parse().unwrap(),
+            cluster_range: "10.240.0.0/16".parse().unwrap(),
+            service_range: "10.96.0.0/16".parse().unwrap(),
+        };
+        let docker = Docker::new(config, out, CancellationToken::new());
+        let pod = PodRef { namespace: "default".into(), name: "web".into(), uid: Uid([1; 16]) };
+        let mut try_it = async |probe, handler| {
+            let id = ProbeId { container: "web".into(), attempt: 0, probe };
+            let spec = ProbeSpec { id, container: "c1".into(), handler, timeout: SOON };
+            run(docker.engine.clone(), pod.clone(), spec).await;
+            match told.try_recv().ok()? {
+                Observation::Pod { event: PodEvent::Probed { ok, .. }, .. } => Some(ok),
+                other => panic!("{other:?}"),
+            }
+        };
+        let tcp = ProbeHandler::Tcp { host: "127.0.0.1".into(), port };
+        let exec = ProbeHandler::Exec { command: vec!["ok".into()] };
+        assert_eq!(try_it(ProbeKind::Readiness, tcp.clone()).await, Some(true));
+        assert_eq!(try_it(ProbeKind::Liveness, exec.clone()).await, None, "nobody could be asked");
+        assert_eq!(try_it(ProbeKind::PreStop, exec).await, Some(false), "a hook is not tried again");
+        drop(listener);
+        assert_eq!(try_it(ProbeKind::Readiness, tcp).await, Some(false));
     }
 
     #[test]

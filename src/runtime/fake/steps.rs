@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::ids::Uid;
 use crate::kubelet::action::{
     ContainerSpec, ContainerState, Exit, ImageError, ListedSandbox, Observation, PodEvent, PodRef, ProbeHandler,
-    ProbeSpec, SandboxSpec, Step,
+    ProbeId, ProbeKind, ProbeSpec, SandboxSpec, Step,
 };
 use crate::time::Mono;
 
@@ -282,6 +282,9 @@ impl FakeRuntime {
 
     /// Answers a probe.
     pub(super) fn probed(&mut self, pod: PodRef, probe: ProbeSpec) {
+        if !self.up && matches!(probe.handler, ProbeHandler::Exec { .. }) {
+            return self.not_run(pod, probe.id);
+        }
         let container = self.daemon.container(&probe.container).map(|(_, c)| c.clone());
         let running = container.filter(super::daemon::Container::is_running);
         let healthy = |image: &str| self.images.get(image).is_none_or(|i| i.healthy);
@@ -314,6 +317,14 @@ impl FakeRuntime {
         };
         let event = PodEvent::Probed { id: probe.id, ok, message };
         self.ready.push_back(Observation::Pod { pod, event });
+    }
+
+    /// A command cannot be run without the daemon: that says nothing about the container, but a hook has failed.
+    fn not_run(&mut self, pod: PodRef, id: ProbeId) {
+        if matches!(id.probe, ProbeKind::PostStart | ProbeKind::PreStop) {
+            let event = PodEvent::Probed { id, ok: false, message: NO_DAEMON.into() };
+            self.ready.push_back(Observation::Pod { pod, event });
+        }
     }
 }
 

@@ -230,6 +230,16 @@ async fn a_deletion_is_answered_as_upstream_does() {
 }
 
 #[tokio::test]
+async fn the_clusters_own_namespaces_stay() {
+    let cluster = Cluster::new().await;
+    let path = "/api/v1/namespaces/default";
+    let (code, status) = cluster.delete(path, &Value::Null).await;
+    assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")));
+    assert_eq!(status["message"], "namespaces \"default\" is forbidden: this namespace may not be deleted");
+    assert!(cluster.get(path).await.1["metadata"]["deletionTimestamp"].is_null());
+}
+
+#[tokio::test]
 async fn a_deletion_keeps_to_its_preconditions() {
     let cluster = Cluster::new().await;
     let made = cluster.config_map("a", "x").await;

@@ -13,7 +13,7 @@ use crate::api::present::{self, Lens, ListMeta};
 use crate::api::status::{self, Details, Status};
 use crate::api::{Api, body, now};
 use crate::ids::{Revision, Uid};
-use crate::object::kinds::{POD, SERVICE, SERVICE_ACCOUNT};
+use crate::object::kinds::{NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT};
 use crate::object::{Key, Kind};
 use crate::store::{Change, Committed, DeleteOptions, Entry, Precondition, Propagation, Rejected};
 
@@ -22,6 +22,9 @@ const AT_ONCE: usize = 32;
 
 /// Kinds whose deletion is answered with the object; the others are answered with a `Status`.
 const ANSWERED_WITH_OBJECT: &[&Kind] = &[&POD, &SERVICE, &SERVICE_ACCOUNT];
+
+/// Namespaces that stay: the cluster itself lives in them (upstream: the NamespaceLifecycle admission plugin).
+const IMMORTAL: &[&str] = &["default", "kube-public", "kube-system"];
 
 /// What the client asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +122,7 @@ fn propagation(text: &str) -> Result<Propagation, Status> {
 /// Deletes one object.
 ///
 /// # Errors
-/// 404 if it is not there, 409 if it is not as the client assumed.
+/// 403 for a namespace that must stay, 404 if it is not there, 409 if it is not as the client assumed.
 pub async fn delete(
     api: &Api,
     key: &Key,
@@ -171,6 +174,9 @@ async fn commit_if_there(api: &Api, entry: &Entry, options: &Options) -> Result<
 }
 
 async fn commit(api: &Api, entry: &Entry, options: &Options) -> Result<Committed, Status> {
+    if entry.key.kind == &NAMESPACE && IMMORTAL.contains(&entry.key.name.as_str()) {
+        return Err(Status::forbidden(&entry.key, "this namespace may not be deleted"));
+    }
     let change = Change::Delete { key: entry.key.clone(), options: options.against(entry)? };
     api.handle.commit(change, options.dry_run).await.map_err(|rejected| match rejected {
         Rejected::Stale { key } => {

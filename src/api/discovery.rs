@@ -50,7 +50,7 @@ pub fn root() -> Value {
     let groups = group_versions().into_iter().filter(|(g, _)| !g.is_empty());
     let mut paths: Vec<String> = ["/api", "/api/v1", "/apis"].map(str::to_owned).into();
     paths.extend(groups.flat_map(|(g, v)| [format!("/apis/{g}"), format!("/apis/{g}/{v}")]));
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
     json!({ "paths": paths })
 }
 

@@ -19,6 +19,7 @@ use crate::trust::User;
 use super::lists::Lists;
 use super::negotiate::{DISCOVERY, View, WHOLE, negotiate};
 use super::openapi::OpenApi;
+use super::openapi_v2;
 use super::params::Params;
 use super::routes::{self, Route};
 use super::status::Status;
@@ -82,6 +83,7 @@ impl Api {
             _ if call.head.method != Method::GET => Err(Status::method_not_allowed()),
             Route::Health(name) => Ok(health(name, &call.params)),
             Route::Version => Ok(present::value(&discovery::version())),
+            Route::OpenApiV2 => openapi_v2::document(&call.head.headers),
             Route::OpenApiIndex => self.openapi.index(&call.head.headers).await,
             Route::OpenApiDocument { group, version } => {
                 self.openapi.document(group, version, &call.head.headers, &call.params).await

@@ -20,6 +20,7 @@ mod lists;
 mod logs;
 mod negotiate;
 mod openapi;
+mod openapi_v2;
 mod params;
 mod present;
 mod routes;

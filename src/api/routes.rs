@@ -27,6 +27,8 @@ pub enum Route {
         /// The version.
         version: &'static str,
     },
+    /// `/openapi/v2`: a document without schemas.
+    OpenApiV2,
     /// `/openapi/v3`: the index.
     OpenApiIndex,
     /// `/openapi/v3/apis/apps/v1`: a group version's document.
@@ -59,6 +61,7 @@ pub fn parse(path: &str) -> Option<Route> {
         ["livez"] => Some(Route::Health("livez")),
         ["readyz"] => Some(Route::Health("readyz")),
         ["version"] => Some(Route::Version),
+        ["openapi", "v2"] => Some(Route::OpenApiV2),
         ["openapi", "v3"] => Some(Route::OpenApiIndex),
         ["openapi", "v3", rest @ ..] => {
             let (group, version, rest) = group_version(rest)?;
@@ -183,6 +186,7 @@ mod tests {
             ("/apis/apps", Some(Route::Group("apps"))),
             ("/api/v1", Some(Route::Resources { group: "", version: "v1" })),
             ("/apis/apps/v1", Some(Route::Resources { group: "apps", version: "v1" })),
+            ("/openapi/v2", Some(Route::OpenApiV2)),
             ("/openapi/v3", Some(Route::OpenApiIndex)),
             ("/openapi/v3/api/v1", Some(Route::OpenApiDocument { group: "", version: "v1" })),
             ("/openapi/v3/apis/apps/v1", Some(Route::OpenApiDocument { group: "apps", version: "v1" })),
@@ -206,7 +210,7 @@ mod tests {
             "/api/v1/pods/web/log",
             "/apis/potato.example",
             "/apis/apps/v2/deployments",
-            "/openapi/v2",
+            "/openapi/v2/api",
             "/healthz/etcd",
             "/openapi/v3/apis/apps/v1/x",
             "/api/v1/namespaces/a/pods/b/c/d",

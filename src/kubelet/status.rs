@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::time::Wall;
 
 use super::Output;
-use super::pod::{Context, Worker};
+use super::pod::{Context, Doing, Worker};
 use super::resources::qos_class;
 use super::restart::Policy;
 use super::slot::{Next, Role, Slot, shown_id};
@@ -65,9 +65,11 @@ impl Worker {
         }
     }
 
-    /// Upstream's `getPhase`. A pod has not ended as long as something of it runs.
+    /// Upstream's `getPhase`. A pod has not ended as long as something of it runs, or may be about to: what a start
+    /// under way comes to is known when it is answered.
     fn phase(&self, cx: &Context<'_>) -> &'static str {
-        let running = self.slots.iter().any(|s| s.running().is_some());
+        let starting = matches!(self.under_way.as_ref().map(|u| &u.doing), Some(Doing::Start { .. }));
+        let running = starting || self.slots.iter().any(|s| s.running().is_some());
         let mains = || self.slots.iter().filter(|s| s.role == Role::Main);
         let ran = mains().any(|s| s.run.is_some());
         let failed = |s: &Slot| s.ended().is_some_and(|end| end.state.exit_code != 0);

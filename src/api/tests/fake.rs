@@ -23,7 +23,8 @@ pub async fn run(mut door: Door) {
     while let Some((request, answer)) = door.requests.recv().await {
         let mut next = shown.clone();
         let result = apply(&mut next, &request);
-        if result.is_ok() && !request.dry_run && next.revision() > shown.revision() {
+        let shows = matches!(result, Ok(_) | Err(Rejected::Stale { .. }));
+        if shows && !request.dry_run && next.revision() > shown.revision() {
             shown = next;
             door.snapshot.send_replace(shown.clone());
         }
@@ -71,6 +72,12 @@ fn apply(snapshot: &mut Snapshot, request: &Request) -> Answer {
             let entry = found()?;
             holds(&entry, &options.when)?;
             let mut object = entry.value();
+            if object["metadata"]["annotations"]["unsettled"].is_string() {
+                // A change that was accepted before and is shown only now.
+                object["metadata"]["annotations"] = Value::Null;
+                show(snapshot, &key, object);
+                return Err(Rejected::Stale { key });
+            }
             if object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
                 object["metadata"]["deletionTimestamp"] = "2025-11-23T07:26:30Z".into();
                 return Ok(show(snapshot, &key, object));

@@ -230,6 +230,16 @@ async fn a_deletion_is_answered_as_upstream_does() {
 }
 
 #[tokio::test]
+async fn the_clusters_own_namespaces_stay() {
+    let cluster = Cluster::new().await;
+    let path = "/api/v1/namespaces/default";
+    let (code, status) = cluster.delete(path, &Value::Null).await;
+    assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")));
+    assert_eq!(status["message"], "namespaces \"default\" is forbidden: this namespace may not be deleted");
+    assert!(cluster.get(path).await.1["metadata"]["deletionTimestamp"].is_null());
+}
+
+#[tokio::test]
 async fn a_deletion_keeps_to_its_preconditions() {
     let cluster = Cluster::new().await;
     let made = cluster.config_map("a", "x").await;
@@ -246,6 +256,24 @@ async fn a_deletion_keeps_to_its_preconditions() {
     let meta = &made["metadata"];
     let fitting = json!({"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]});
     assert_eq!(cluster.delete(&path, &json!({"preconditions": fitting})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_deletion_that_races_with_another_change_is_tried_again() {
+    let cluster = Cluster::new().await;
+    let unsettled = |name: &str| {
+        let mut map = config_map(name, "x");
+        map["metadata"]["annotations"] = json!({"unsettled": "yes"});
+        map
+    };
+    cluster.post(MAPS, &unsettled("a")).await;
+    let (code, answer) = cluster.delete(&at(MAPS, "a"), &Value::Null).await;
+    assert_eq!((code, &answer["status"]), (200, &json!("Success")), "{answer}");
+
+    let made = cluster.post(MAPS, &unsettled("b")).await.1;
+    let when = json!({"preconditions": {"resourceVersion": made["metadata"]["resourceVersion"]}});
+    let (code, answer) = cluster.delete(&at(MAPS, "b"), &when).await;
+    assert_eq!((code, &answer["reason"]), (409, &json!("Conflict")), "it is not what the client knew: {answer}");
 }
 
 #[tokio::test]
@@ -276,7 +304,7 @@ async fn wrong_methods_paths_and_bodies_have_their_codes() {
         (Method::POST, "/api/v1/configmaps", "application/json", &map, 405),
         (Method::POST, "/version", "application/json", "", 405),
         (Method::GET, "/apis/potato.example/v1", "", "", 404),
-        (Method::GET, "/openapi/v2", "", "", 404),
+        (Method::GET, "/openapi/v4", "", "", 404),
         (Method::POST, MAPS, "application/vnd.kubernetes.protobuf", "k8s", 415),
         (Method::PATCH, &a, "application/apply-patch+yaml", "{}", 415),
         (Method::PATCH, &a, "application/json", "{}", 415),

@@ -1,7 +1,5 @@
 //! delete and deletecollection.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -13,15 +11,20 @@ use crate::api::present::{self, Lens, ListMeta};
 use crate::api::status::{self, Details, Status};
 use crate::api::{Api, body, now};
 use crate::ids::{Revision, Uid};
-use crate::object::kinds::{POD, SERVICE, SERVICE_ACCOUNT};
+use crate::object::kinds::{NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT};
 use crate::object::{Key, Kind};
 use crate::store::{Change, Committed, DeleteOptions, Entry, Precondition, Propagation, Rejected};
+
+use super::write::{ATTEMPTS, SHOWN_WITHIN};
 
 /// How many deletions of a collection are under way at once, so that they share a write to disk.
 const AT_ONCE: usize = 32;
 
 /// Kinds whose deletion is answered with the object; the others are answered with a `Status`.
 const ANSWERED_WITH_OBJECT: &[&Kind] = &[&POD, &SERVICE, &SERVICE_ACCOUNT];
+
+/// Namespaces that stay: the cluster itself lives in them (upstream: the NamespaceLifecycle admission plugin).
+const IMMORTAL: &[&str] = &["default", "kube-public", "kube-system"];
 
 /// What the client asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +122,7 @@ fn propagation(text: &str) -> Result<Propagation, Status> {
 /// Deletes one object.
 ///
 /// # Errors
-/// 404 if it is not there, 409 if it is not as the client assumed.
+/// 403 for a namespace that must stay, 404 if it is not there, 409 if it is not as the client assumed.
 pub async fn delete(
     api: &Api,
     key: &Key,
@@ -129,8 +132,7 @@ pub async fn delete(
 ) -> Result<Response<Body>, Status> {
     let lens = Lens::of(key.kind, headers, params, now())?;
     let options = Options::parse(headers, params, bytes)?;
-    let entry = Arc::clone(api.handle.snapshot().get(key).ok_or_else(|| Status::not_found(key))?);
-    let committed = commit(api, &entry, &options).await?;
+    let committed = commit(api, key, &options).await?;
     if committed.removed && !ANSWERED_WITH_OBJECT.contains(&key.kind) {
         let details = Details { uid: committed.entry.uid.to_string(), ..Details::of(key) };
         return Ok(present::document(lens.form(), StatusCode::OK, status::success(&details)));
@@ -156,27 +158,35 @@ pub async fn collection(
     let filter = Filter::parse(kind, params)?;
     let snapshot = api.handle.snapshot();
     let entries: Vec<_> = snapshot.list(kind, namespace).filter(|e| filter.matches(e)).cloned().collect();
-    let deletions: Vec<_> = entries.iter().map(|entry| commit_if_there(api, entry, &options)).collect();
+    let deletions: Vec<_> = entries.iter().map(|entry| commit_if_there(api, &entry.key, &options)).collect();
     let deleted: Vec<_> = futures_util::stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
     let meta = ListMeta { revision: api.handle.snapshot().revision(), ..ListMeta::default() };
     Ok(lens.list(&meta, deleted.iter().flatten().map(|c| &*c.entry)))
 }
 
 /// What is gone meanwhile is deleted enough.
-async fn commit_if_there(api: &Api, entry: &Entry, options: &Options) -> Result<Option<Committed>, Status> {
-    match commit(api, entry, options).await {
+async fn commit_if_there(api: &Api, key: &Key, options: &Options) -> Result<Option<Committed>, Status> {
+    match commit(api, key, options).await {
         Err(status) if status.code == 404 => Ok(None),
         other => other.map(Some),
     }
 }
 
-async fn commit(api: &Api, entry: &Entry, options: &Options) -> Result<Committed, Status> {
-    let change = Change::Delete { key: entry.key.clone(), options: options.against(entry)? };
-    api.handle.commit(change, options.dry_run).await.map_err(|rejected| match rejected {
-        Rejected::Stale { key } => {
-            let found = api.handle.snapshot().get(&key).map_or(entry.revision, |e| e.revision);
-            options.moved(&key, found)
+/// Deletes what is shown, and looks again if something came between.
+async fn commit(api: &Api, key: &Key, options: &Options) -> Result<Committed, Status> {
+    if key.kind == &NAMESPACE && IMMORTAL.contains(&key.name.as_str()) {
+        return Err(Status::forbidden(key, "this namespace may not be deleted"));
+    }
+    let mut snapshots = api.handle.snapshots();
+    for _ in 0..ATTEMPTS {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
+        let change = Change::Delete { key: key.clone(), options: options.against(entry)? };
+        match api.handle.commit(change, options.dry_run).await {
+            // Another change, perhaps another deletion, is accepted and not shown yet.
+            Err(Rejected::Stale { .. }) => drop(tokio::time::timeout(SHOWN_WITHIN, snapshots.changed()).await),
+            other => return other.map_err(Status::from),
         }
-        other => other.into(),
-    })
+    }
+    Err(Status::modified(key))
 }

@@ -20,10 +20,10 @@ use crate::object::{Key, Kind, validation};
 use crate::store::{Change, Committed, Precondition, Rejected};
 
 /// How often a write is computed anew because the object was changed meanwhile.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 
 /// How long a stale write waits for the change that made it so to be shown.
-const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often a generated name is drawn anew because it is taken.
 const NAMES: usize = 8;

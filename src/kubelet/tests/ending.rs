@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::runtime::fake::{Image, Life};
+use crate::runtime::fake::{Image, Knobs, Latency, Life};
 
 use super::drive::{Drive, web};
 
@@ -123,6 +123,22 @@ fn a_pod_past_its_deadline_fails() {
     drive.crash(Duration::from_secs(1));
     drive.secs(30);
     assert_eq!((drive.actions.len(), drive.statuses.len()), (0, 0), "what is over stays over");
+}
+
+#[test]
+fn a_start_under_way_at_the_deadline_is_awaited_and_its_end_shown() {
+    let mut drive = Drive::new();
+    let slow = Latency::fixed(Duration::from_secs(3));
+    drive.fake.tune(Knobs { start: slow, ..Knobs::default() });
+    let mut spec = web();
+    spec["activeDeadlineSeconds"] = json!(5);
+    spec["terminationGracePeriodSeconds"] = json!(1);
+    drive.pod("web", spec);
+    drive.run(Duration::from_millis(5_500));
+    assert_eq!(drive.status("web")["phase"], "Pending", "its container is being started");
+    drive.secs(5);
+    assert_eq!(drive.status("web")["phase"], "Failed");
+    assert!(drive.container("web")["state"]["terminated"].is_object(), "{}", drive.container("web"));
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub fn mount_part(volume: &Path, sub_path: &str, place: &Path) -> Result<(), Err
         .map_err(refused("mount a sub path at", place))
 }
 
-/// Opens a path below `root`, and makes folders that are not there.
+/// Opens a path below `root`, and makes folders that are not there: open to whom `root` is, as upstream does, so that
+/// a container that is not root may write below an emptyDir.
 fn open_beneath(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Error> {
     let how = || OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
     let how = || how().resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -50,14 +51,21 @@ fn open_beneath(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Error> {
         Err(Errno::ENOENT) => {}
         result => return result.map_err(fails),
     }
+    let itself = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let open_to = fs::metadata(itself(root)).map_err(failed("read volume of subPath", path))?.permissions();
     let mut above = root.try_clone().map_err(failed("open subPath", path))?;
     for part in path.components() {
         let part = Path::new(part.as_os_str());
-        match mkdirat(&above, part, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
+        let made = match mkdirat(&above, part, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => false,
             Err(errno) => return Err(fails(errno)),
-        }
+        };
         above = openat2(&above, part, how()).map_err(fails)?;
+        if made {
+            // By what was opened, not by name: the name may be a link by now.
+            fs::set_permissions(itself(&above), open_to.clone()).map_err(failed("open up subPath", path))?;
+        }
     }
     Ok(above)
 }
@@ -129,7 +137,8 @@ fn refused<'a>(what: &'a str, path: &'a Path) -> impl Fn(Errno) -> Error + 'a {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn beneath(root: &Path, path: &str) -> Result<PathBuf, String> {
         let root = OwnedFd::from(File::open(root).unwrap());
@@ -154,6 +163,18 @@ mod tests {
         assert!(beneath(&volume, "root/passwd").is_err());
         assert!(beneath(&volume, "root/made-by-us").is_err());
         assert!(!Path::new("/etc/made-by-us").exists());
+    }
+
+    #[test]
+    fn folders_made_for_a_sub_path_are_as_open_as_the_volume() {
+        let keep = tempfile::tempdir().unwrap();
+        fs::set_permissions(keep.path(), Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(keep.path().join("there")).unwrap();
+        let mode = |path: &str| fs::metadata(keep.path().join(path)).unwrap().permissions().mode() & 0o777;
+        let before = mode("there");
+        beneath(keep.path(), "there/new/deep").unwrap();
+        assert_eq!((mode("there/new"), mode("there/new/deep")), (0o777, 0o777));
+        assert_eq!(mode("there"), before, "what was there is left as it is");
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Probes {
         let (started, condemned) = (self.started, self.condemned);
         for p in &mut self.probers {
             let active = !condemned && (p.kind == ProbeKind::Startup) != started;
-            if !active || p.asked.is_some() || p.next > now || !(asked.up || !p.needs_runtime()) {
+            if !active || p.asked.is_some() || p.next > now || !asked.up && p.needs_runtime() {
                 continue;
             }
             let timeout = secs(p.probe.timeout_seconds, 1);

@@ -88,7 +88,7 @@ pub struct SandboxSpec {
     pub dns: DnsSpec,
     /// Its volumes.
     pub volumes: Vec<VolumeSpec>,
-    /// Extra lines of /etc/hosts: address and names.
+    /// Lines of /etc/hosts: address and names. If the first has the own address, it takes the place of the own line.
     pub host_aliases: Vec<(String, Vec<String>)>,
 }
 

@@ -206,9 +206,15 @@ fn host_path(path: &Path, kind: &str) -> Result<(), Error> {
     }
 }
 
-/// The lines of a pod's /etc/hosts, as the kubelet writes them.
+/// The lines of a pod's /etc/hosts, as the kubelet writes them: of its own names the full one is the first, which is
+/// what `hostname -f` answers with.
 fn hosts_file(spec: &SandboxSpec) -> String {
-    let mut text = match spec.address {
+    let own = spec.address.map(|address| address.to_string());
+    let (names, aliases) = match spec.host_aliases.split_first() {
+        Some(((address, names), rest)) if Some(address) == own.as_ref() => (names.join("\t"), rest),
+        _ => (spec.hostname.clone(), &spec.host_aliases[..]),
+    };
+    let mut text = match own {
         Some(address) => format!(
             "# Kubernetes-managed hosts file.\n\
              127.0.0.1\tlocalhost\n\
@@ -217,18 +223,17 @@ fn hosts_file(spec: &SandboxSpec) -> String {
              fe00::0\tip6-mcastprefix\n\
              fe00::1\tip6-allnodes\n\
              fe00::2\tip6-allrouters\n\
-             {address}\t{}\n",
-            spec.hostname
+             {address}\t{names}\n"
         ),
         None => {
             let host = fs::read_to_string("/etc/hosts").unwrap_or_default();
             format!("# Kubernetes-managed hosts file (host network).\n{host}")
         }
     };
-    if !spec.host_aliases.is_empty() {
+    if !aliases.is_empty() {
         text += "\n# Entries added by HostAliases.\n";
     }
-    for (address, names) in &spec.host_aliases {
+    for (address, names) in aliases {
         text += &format!("{address}\t{}\n", names.join("\t"));
     }
     text
@@ -338,6 +343,9 @@ mod tests {
         let text = hosts_file(&spec);
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
         assert!(text.ends_with("10.240.0.5\tweb-0\n\n# Entries added by HostAliases.\n1.2.3.4\tfoo\tbar\n"));
+        let own = vec![("10.240.0.5".into(), vec!["web-0.db.shop.svc.cluster.local".into(), "web-0".into()])];
+        let text = hosts_file(&SandboxSpec { host_aliases: own, ..spec.clone() });
+        assert!(text.ends_with("fe00::2\tip6-allrouters\n10.240.0.5\tweb-0.db.shop.svc.cluster.local\tweb-0\n"));
         let host = hosts_file(&SandboxSpec { address: None, host_aliases: vec![], ..spec });
         assert!(host.starts_with("# Kubernetes-managed hosts file (host network).\n"));
     }

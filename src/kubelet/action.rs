@@ -426,6 +426,9 @@ pub enum PodEvent {
         pulled_in: Option<Duration>,
         /// Its size in bytes.
         size: u64,
+        /// Whom its containers run as unless told otherwise, as the image has it (`nginx`, `1000:1000`); `None` for
+        /// root.
+        user: Option<String>,
     },
     /// The image is not to be had.
     ImageFailed {

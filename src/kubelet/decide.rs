@@ -229,7 +229,7 @@ impl Worker {
             return self.fetch(cx, i);
         }
         let (name, attempt) = (slot.name().to_owned(), slot.next_attempt());
-        match container_spec(cx.view, &self.subject(cx, pod), spec, &slot.container, attempt) {
+        match container_spec(cx.view, &self.subject(cx, pod), spec, &slot.container, attempt, slot.puller.user()) {
             Ok(spec) => {
                 let doing = Doing::Start { container: name, attempt, hash: spec.hash.clone() };
                 Some((doing, Step::StartContainer(spec)))
@@ -239,6 +239,8 @@ impl Worker {
                 let slot = &mut self.slots[i];
                 slot.problem = Some(("CreateContainerConfigError", message));
                 slot.retry.fail(cx.now.mono);
+                // The image may be what has to change.
+                slot.puller.forget();
                 if let Some(at) = slot.retry.pending(cx.now.mono) {
                     self.wake(at);
                 }

@@ -40,11 +40,13 @@ pub(super) struct Puller {
     retry: Retry,
     /// Whether the back-off was told since the last failure.
     told: bool,
+    /// Whom the image runs as by itself, once it is there.
+    user: Option<String>,
 }
 
 impl Default for Puller {
     fn default() -> Self {
-        Self { stage: Stage::default(), failure: None, retry: Retry::kubernetes(), told: false }
+        Self { stage: Stage::default(), failure: None, retry: Retry::kubernetes(), told: false, user: None }
     }
 }
 
@@ -52,6 +54,11 @@ impl Puller {
     /// Tells whether the image is there for the next start.
     pub fn is_ready(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    /// Returns whom the image runs as by itself; `None` for root.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// Returns when the next try is due, if that lies ahead.
@@ -94,9 +101,10 @@ impl Puller {
         backing_off && !std::mem::replace(&mut self.told, true)
     }
 
-    /// Takes note that the image is there.
-    pub fn ready(&mut self) {
+    /// Takes note that the image is there, and whom it runs as by itself.
+    pub fn ready(&mut self, user: Option<String>) {
         self.stage = Stage::Ready;
+        self.user = user;
         self.failure = None;
         self.retry.succeed();
     }
@@ -220,7 +228,7 @@ mod tests {
         assert_eq!(shown(&puller, 0), Some("ErrImagePull"));
         assert_eq!(shown(&puller, 3), Some("ImagePullBackOff"));
         assert_eq!(puller.step(&web, now + Duration::from_secs(10)), pull(true));
-        puller.ready();
+        puller.ready(None);
         assert_eq!((puller.is_ready(), shown(&puller, 0)), (true, None));
     }
 }

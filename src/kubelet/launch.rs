@@ -1,6 +1,6 @@
 //! What a container is started with: command, environment, mounts, limits, and what it may do.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SecurityContext};
 use sha2::{Digest, Sha256};
 
 use crate::store::Snapshot;
@@ -12,7 +12,7 @@ use super::resources::resources;
 
 const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
-/// Builds what the runtime needs for one start of `container`.
+/// Builds what the runtime needs for one start of `container`, whose image runs as `image_user` by itself (`None`: root).
 ///
 /// # Errors
 /// What is missing or contradictory, in upstream's words; the container waits with reason
@@ -23,6 +23,7 @@ pub(super) fn container_spec(
     spec: &PodSpec,
     container: &Container,
     attempt: u32,
+    image_user: Option<&str>,
 ) -> Result<ContainerSpec, String> {
     let env = Env::of(view, subject, container)?;
     let expand = |texts: &Option<Vec<String>>| texts.iter().flatten().map(|t| env.expand(t)).collect();
@@ -36,7 +37,7 @@ pub(super) fn container_spec(
         working_dir: container.working_dir.clone().filter(|d| !d.is_empty()),
         mounts: mounts(container, &env),
         resources: resources(spec, container, subject.capacity),
-        security: security(spec, container)?,
+        security: security(subject.pod, spec, container, image_user)?,
         stdin: container.stdin.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         termination_message_path: container
@@ -73,19 +74,24 @@ fn mounts(container: &Container, env: &Env) -> Vec<MountSpec> {
         .collect()
 }
 
-fn security(spec: &PodSpec, container: &Container) -> Result<SecuritySpec, String> {
+fn security(of: &Pod, spec: &PodSpec, container: &Container, image_user: Option<&str>) -> Result<SecuritySpec, String> {
     let none = SecurityContext::default();
     let own = container.security_context.as_ref().unwrap_or(&none);
     let pod = spec.security_context.clone().unwrap_or_default();
     let user = own.run_as_user.or(pod.run_as_user);
     let group = own.run_as_group.or(pod.run_as_group);
-    if own.run_as_non_root.or(pod.run_as_non_root) == Some(true) && user == Some(0) {
-        return Err(format!("container's runAsUser breaks non-root policy (container: {})", container.name));
+    // An image may name a group too.
+    let image_user = image_user.and_then(|u| u.split(':').next()).filter(|u| !u.is_empty()).unwrap_or("0");
+    if own.run_as_non_root.or(pod.run_as_non_root) == Some(true)
+        && let Some(problem) = root_problem(user, image_user)
+    {
+        return Err(format!("{problem} (pod: {:?}, container: {})", full_name(of), container.name));
     }
     let capabilities = own.capabilities.clone().unwrap_or_default();
     Ok(SecuritySpec {
         user: match (user, group) {
-            (user, Some(group)) => Some(format!("{}:{group}", user.unwrap_or(0))),
+            (Some(user), Some(group)) => Some(format!("{user}:{group}")),
+            (None, Some(group)) => Some(format!("{image_user}:{group}")),
             (Some(user), None) => Some(user.to_string()),
             (None, None) => None,
         },
@@ -98,6 +104,24 @@ fn security(spec: &PodSpec, container: &Container) -> Result<SecuritySpec, Strin
     })
 }
 
+/// Why a container that must not run as root may not start (upstream's `verifyRunAsNonRoot`).
+fn root_problem(user: Option<i64>, image_user: &str) -> Option<String> {
+    match (user, image_user.parse::<i64>()) {
+        (Some(0), _) => Some("container's runAsUser breaks non-root policy".into()),
+        (None, Ok(0)) => Some("container has runAsNonRoot and image will run as root".into()),
+        (None, Err(_)) => Some(format!(
+            "container has runAsNonRoot and image has non-numeric user ({image_user}), cannot verify user is non-root"
+        )),
+        _ => None,
+    }
+}
+
+fn full_name(pod: &Pod) -> String {
+    let meta = &pod.metadata;
+    let [name, namespace, uid] = [&meta.name, &meta.namespace, &meta.uid].map(|t| t.as_deref().unwrap_or_default());
+    format!("{name}_{namespace}({uid})")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,8 +130,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn build(pod: &Value) -> Result<ContainerSpec, String> {
-        let pod: k8s_openapi::api::core::v1::Pod =
-            serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": pod})).unwrap();
+        build_of(None, pod)
+    }
+
+    fn build_of(image_user: Option<&str>, pod: &Value) -> Result<ContainerSpec, String> {
+        let meta = json!({"name": "web", "namespace": "shop", "uid": "u1"});
+        let pod: Pod = serde_json::from_value(json!({"metadata": meta, "spec": pod})).unwrap();
         let subject = Subject {
             pod: &pod,
             node: "n1",
@@ -116,7 +144,7 @@ mod tests {
             capacity: Capacity::default(),
         };
         let spec = pod.spec.as_ref().unwrap();
-        container_spec(&world::view(&[]), &subject, spec, &spec.containers[0], 3)
+        container_spec(&world::view(&[]), &subject, spec, &spec.containers[0], 3, image_user)
     }
 
     #[test]
@@ -144,6 +172,40 @@ mod tests {
         assert_eq!(security.groups, [3000]);
         assert_eq!(security.drop_capabilities, ["ALL"]);
         assert!(build(&pod(json!({"runAsUser": 0, "runAsNonRoot": true}))).is_err());
+    }
+
+    #[test]
+    fn a_container_that_must_not_be_root_is_refused_unless_that_is_certain() {
+        let non_root = |user: Value| json!({"securityContext": {"runAsNonRoot": true, "runAsUser": user}, "containers": [{"name": "web"}]});
+        let of_user = "container's runAsUser breaks non-root policy";
+        let of_image = "container has runAsNonRoot and image will run as root";
+        let unknown =
+            "container has runAsNonRoot and image has non-numeric user (nginx), cannot verify user is non-root";
+        for (user, image_user, problem) in [
+            (json!(0), Some("1000"), Some(of_user)),
+            (json!(7), None, None),
+            (json!(7), Some("nginx"), None),
+            (json!(null), None, Some(of_image)),
+            (json!(null), Some(""), Some(of_image)),
+            (json!(null), Some("0:1000"), Some(of_image)),
+            (json!(null), Some("nginx:nginx"), Some(unknown)),
+            (json!(null), Some("1000"), None),
+            (json!(null), Some("1000:0"), None),
+        ] {
+            let expected = problem.map(|p| format!("{p} (pod: \"web_shop(u1)\", container: web)"));
+            assert_eq!(build_of(image_user, &non_root(user.clone())).err(), expected, "{user} {image_user:?}");
+        }
+        let own = json!({"securityContext": {"runAsNonRoot": true},
+            "containers": [{"name": "web", "securityContext": {"runAsNonRoot": false}}]});
+        assert!(build_of(None, &own).is_ok(), "the container's own word counts");
+    }
+
+    #[test]
+    fn a_group_alone_leaves_the_images_user() {
+        let pod = json!({"securityContext": {"runAsGroup": 5}, "containers": [{"name": "web"}]});
+        for (image_user, expected) in [(None, "0:5"), (Some("nginx:nginx"), "nginx:5"), (Some("1000"), "1000:5")] {
+            assert_eq!(build_of(image_user, &pod).unwrap().security.user.as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Worker {
                     self.note(cx, Normal, "SandboxChanged", message);
                 }
             }
-            PodEvent::ImageReady { image, pulled_in, size, .. } => {
+            PodEvent::ImageReady { image, pulled_in, size, user, .. } => {
                 let Some(name) = self.settle_image(&image) else { return };
                 let message = match pulled_in.map(go_duration) {
                     Some(t) => {
@@ -45,7 +45,7 @@ impl Worker {
                 };
                 self.note_on(cx, &name, Normal, "Pulled", message);
                 if let Some(slot) = self.slot_mut(&name) {
-                    slot.puller.ready();
+                    slot.puller.ready(user);
                 }
             }
             PodEvent::ImageFailed { image, kind, message } => self.image_failed(cx, &image, kind, &message),

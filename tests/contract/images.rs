@@ -27,7 +27,7 @@ fn images_are_pulled_as_the_policy_says(driver: &mut DockerDriver) {
     let mut pull = |image: &str, always: bool, never: bool| {
         pod.act(Step::PullImage { image: image.into(), always, never });
         pod.expect("ImageReady or ImageFailed", |e| match e {
-            PodEvent::ImageReady { image: i, id, pulled_in, size } if i == image => {
+            PodEvent::ImageReady { image: i, id, pulled_in, size, .. } if i == image => {
                 assert!(id.starts_with("sha256:") && *size > 1_000_000, "{id} of {size} bytes");
                 Some(Ok(pulled_in.is_some()))
             }

@@ -131,3 +131,22 @@ fn a_pod_that_goes_does_not_wait_for_its_pull() {
     drive.run(Duration::from_millis(200));
     assert_eq!(drive.finished, ["web"]);
 }
+
+#[test]
+fn an_image_that_would_run_as_root_waits_for_a_better_one() {
+    let mut drive = Drive::new();
+    drive.pod(
+        "web",
+        json!({"containers": [{"name": "web", "image": "web:1", "securityContext": {"runAsNonRoot": true}}]}),
+    );
+    drive.secs(3);
+    let waiting = drive.container("web")["state"]["waiting"].clone();
+    assert_eq!(waiting["reason"], "CreateContainerConfigError");
+    let message = waiting["message"].as_str().unwrap();
+    assert!(message.starts_with("container has runAsNonRoot and image will run as root (pod: \"web_default("));
+    assert!(drive.told("web").contains(&format!("Failed: Error: {message}")), "{:?}", drive.told("web"));
+    assert_eq!(drive.fake.starts().len(), 0);
+    drive.fake.set_image("web:1", Image { user: Some("1000".into()), ..Image::default() });
+    drive.secs(30);
+    assert_eq!(drive.status("web")["phase"], "Running");
+}

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bollard::models::ImageInspect;
+
 use crate::kubelet::action::{ImageError, PodEvent};
 
 use super::client::Client;
@@ -42,7 +44,9 @@ pub async fn ensure(client: Result<Client, Error>, image: &str, always: bool, ne
         return failed(ImageError::InvalidName, message);
     };
     match look_or_pull(client, &reference, always, never).await {
-        Ok(Some((id, size, pulled_in))) => PodEvent::ImageReady { image: image.into(), id, pulled_in, size },
+        Ok(Some((Found { id, size, user }, pulled_in))) => {
+            PodEvent::ImageReady { image: image.into(), id, pulled_in, size, user }
+        }
         Ok(None) => {
             let message = format!("Container image {image:?} is not present with pull policy of Never");
             failed(ImageError::NeverPull, message)
@@ -51,18 +55,26 @@ pub async fn ensure(client: Result<Client, Error>, image: &str, always: bool, ne
     }
 }
 
-type Found = (String, u64, Option<Duration>);
+/// What the daemon says of an image.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    id: String,
+    size: u64,
+    user: Option<String>,
+}
+
+/// Finds or pulls an image; with it, how long the pull took. `None` if it is not there and may not be pulled.
 
 async fn look_or_pull(
     client: Result<Client, Error>,
     reference: &str,
     always: bool,
     never: bool,
-) -> Result<Option<Found>, Error> {
+) -> Result<Option<(Found, Option<Duration>)>, Error> {
     let client = client?;
     if never || !always {
         match look(&client, reference).await {
-            Ok((id, size)) => return Ok(Some((id, size, None))),
+            Ok(found) => return Ok(Some((found, None))),
             Err(error) if !error.is_missing() => return Err(error),
             Err(_) if never => return Ok(None),
             Err(_) => {}
@@ -70,14 +82,19 @@ async fn look_or_pull(
     }
     let began = Instant::now();
     client.pull(reference).await?;
-    let (id, size) = look(&client, reference).await?;
-    Ok(Some((id, size, Some(began.elapsed()))))
+    let pulled_in = Some(began.elapsed());
+    Ok(Some((look(&client, reference).await?, pulled_in)))
 }
 
-async fn look(client: &Client, reference: &str) -> Result<(String, u64), Error> {
-    let found = client.image(reference).await?;
-    let id = found.id.ok_or_else(|| Error::Nonsense("an image without an id".into()))?;
-    Ok((id, found.size.and_then(|s| u64::try_from(s).ok()).unwrap_or_default()))
+async fn look(client: &Client, reference: &str) -> Result<Found, Error> {
+    found(client.image(reference).await?)
+}
+
+fn found(image: ImageInspect) -> Result<Found, Error> {
+    let id = image.id.ok_or_else(|| Error::Nonsense("an image without an id".into()))?;
+    let size = image.size.and_then(|s| u64::try_from(s).ok()).unwrap_or_default();
+    let user = image.config.and_then(|c| c.user).filter(|u| !u.is_empty());
+    Ok(Found { id, size, user })
 }
 
 /// Checks a reference against the grammar of image references and gives it the tag `latest` if it has neither tag nor
@@ -170,6 +187,20 @@ mod tests {
         }
         assert_eq!(normal(&format!("a/b@{digest}")), Some(format!("a/b@{digest}")));
         assert_eq!(normal(&format!("a/b:1@{digest}")), Some(format!("a/b:1@{digest}")));
+    }
+
+    #[test]
+    fn an_image_says_whom_it_runs_as() {
+        for (config, expected) in [
+            (r#", "Config": {"User": "1000:1000"}"#, Some("1000:1000")),
+            (r#", "Config": {"User": ""}"#, None),
+            (r#", "Config": {}"#, None),
+            ("", None),
+        ] {
+            let inspected = serde_json::from_str(&format!(r#"{{"Id": "sha256:a", "Size": 7{config}}}"#)).unwrap();
+            let expected = Found { id: "sha256:a".into(), size: 7, user: expected.map(str::to_owned) };
+            assert_eq!(found(inspected).unwrap(), expected, "{config}");
+        }
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Image {
     pub pull_error: Option<String>,
     /// In bytes.
     pub size: u64,
+    /// Whom its containers run as by themselves; `None` for root.
+    pub user: Option<String>,
     /// What its containers do.
     pub life: Life,
     /// Whether probes of its containers succeed.
@@ -109,7 +111,7 @@ pub struct Image {
 
 impl Default for Image {
     fn default() -> Self {
-        Self { local: true, pull_error: None, size: 10_600_000, life: Life::Run, healthy: true }
+        Self { local: true, pull_error: None, size: 10_600_000, user: None, life: Life::Run, healthy: true }
     }
 }
 

@@ -187,7 +187,13 @@ impl FakeRuntime {
         }
         found.local = true;
         let id = format!("sha256:{image}");
-        PodEvent::ImageReady { id, pulled_in: pulls.then_some(self.knobs.pull.1), size: found.size, image }
+        PodEvent::ImageReady {
+            id,
+            pulled_in: pulls.then_some(self.knobs.pull.1),
+            size: found.size,
+            user: found.user.clone(),
+            image,
+        }
     }
 
     fn start_container(&mut self, pod: &PodRef, spec: &ContainerSpec) -> PodEvent {

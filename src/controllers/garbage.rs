@@ -45,16 +45,17 @@ pub fn waits(entry: &Entry) -> bool {
 ///
 /// The one place that concludes an absence. It holds of an owner that the view does not show, or shows with another
 /// uid. That is sound as long as the view is complete: while one node is the whole cluster and has lost no records;
-/// after a damage nothing is concluded, since the owner may be what was lost. An owner of a kind that is not served,
+/// after a damage a missing owner may be what was lost, and is not taken for gone. An owner of a kind that is not served,
 /// or in a namespace while its dependant is in none, cannot be looked for and so is never gone.
 fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let Some(kind) = kinds::by_api_version(text("apiVersion"), text("kind")) else { return false };
-    if kind.namespaced && namespace.is_empty() || !view.is_complete() {
+    if kind.namespaced && namespace.is_empty() {
         return false;
     }
     let key = Key::new(kind, if kind.namespaced { namespace } else { "" }, text("name"));
-    view.get(&key).is_none_or(|owner| owner.uid.to_string() != text("uid"))
+    // Whoever has the name now is proof enough that the former holder has not.
+    view.get(&key).map_or(view.is_complete(), |owner| owner.uid.to_string() != text("uid"))
 }
 
 /// How an owner reference stands.

@@ -64,7 +64,6 @@ struct Found {
 }
 
 /// Finds or pulls an image; with it, how long the pull took. `None` if it is not there and may not be pulled.
-
 async fn look_or_pull(
     client: Result<Client, Error>,
     reference: &str,

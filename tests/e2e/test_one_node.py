@@ -18,11 +18,9 @@ MANIFEST = str(ROOT / "testnet/sample/web.yaml")
 
 def setUpModule():
     testnet("down")
+    # Not left to tearDownModule, which does not run if this fails.
+    unittest.addModuleCleanup(testnet, "down")
     print(testnet("up", "--nodes", "1", timeout=1500))
-
-
-def tearDownModule():
-    testnet("down")
 
 
 def address():

@@ -50,6 +50,17 @@ pub trait Files: Send {
     fn sync_folder(&mut self) -> io::Result<()>;
 }
 
+/// Removes a file; that it is not there is as good.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_if_there(files: &mut (impl Files + ?Sized), name: &str) -> io::Result<()> {
+    match files.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A real folder. Files are readable by their owner only.
 #[derive(Debug)]
 pub struct FolderFiles {

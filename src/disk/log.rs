@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::files::Files;
+use super::files::{Files, remove_if_there};
 
 /// Begins every segment; the last character is the format's version.
 const SEGMENT_MARK: &[u8; 8] = b"SKEINLG1";
@@ -174,13 +174,6 @@ impl<F: Files> Log<F> {
         self.current += 1;
         self.written = 0;
         self.named = false;
-    }
-}
-
-fn remove_if_there(files: &mut impl Files, name: &str) -> io::Result<()> {
-    match files.remove(name) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::files::Files;
+use super::files::{Files, remove_if_there};
 
 /// Why a sealed file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +64,7 @@ fn seal(name: &str, body: &[u8]) -> String {
 }
 
 fn replace(files: &mut dyn Files, name: &str, draft: &str, bytes: &[u8]) -> io::Result<()> {
-    match files.remove(draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(files, draft)?;
     files.append(draft, bytes)?;
     files.sync(draft)?;
     files.rename(draft, name)?;

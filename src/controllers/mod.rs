@@ -39,7 +39,7 @@ use std::time::Duration;
 pub use affected::{affected, all};
 
 use crate::object::{Key, Note, NoteType, kinds};
-use crate::store::{Change, Entry, Snapshot};
+use crate::store::{Change, Entry, Snapshot, class};
 use crate::time::Now;
 
 /// How many dependants one plan creates, deletes or edits at most (upstream's `BurstReplicas`).
@@ -121,10 +121,7 @@ fn note(about: &Entry, kind: NoteType, component: &'static str, reason: &'static
 /// Tells whether every node computes the object for itself (`rules.md` 20): such a one is neither deleted nor waited
 /// for, it goes with what it is computed from.
 fn computed(entry: &Entry) -> bool {
-    let key = &entry.key;
-    let managed_by = || entry.labels.get("endpointslice.kubernetes.io/managed-by").map(String::as_str);
-    (key.kind == &kinds::ENDPOINT_SLICE && managed_by() == Some("skein.dev"))
-        || (key.kind == &kinds::LEASE && key.namespace == "kube-node-lease")
+    class::is_projection(&entry.key, entry.labels.get(class::MANAGED_BY).map(String::as_str))
 }
 
 /// Tells whether objects can be created in `namespace`: it exists and is not being deleted.

@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use crate::ids::Uid;
 use crate::object::{Key, kinds, write};
-use crate::routing::slices::{MANAGED_BY, MANAGER, SERVICE_NAME};
+use crate::routing::slices::SERVICE_NAME;
+use crate::store::class::{MANAGED_BY, MANAGER, NODE_LEASES};
 use crate::store::{Author, Change};
 use crate::time::Now;
 
 use super::{Node, Waiter};
 
 /// Namespaces that are made if they are not there.
-pub const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+pub const NAMESPACES: [&str; 4] = ["default", NODE_LEASES, "kube-public", "kube-system"];
 
 /// How often they are looked after, and the node's lease renewed, as the kubelet does.
 const UPKEEP: Duration = Duration::from_secs(10);
@@ -99,13 +100,13 @@ impl Node {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {
-                "name": self.name, "namespace": "kube-node-lease",
+                "name": self.name, "namespace": NODE_LEASES,
                 "uid": Uid::derived(&[b"lease", &node.uid.0]), "creationTimestamp": created,
                 "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}],
             },
             "spec": {"holderIdentity": self.name, "leaseDurationSeconds": 40, "renewTime": now.wall.micro_time()},
         });
-        self.store.project(now, &Key::new(&kinds::LEASE, "kube-node-lease", &self.name), Some(lease));
+        self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, &self.name), Some(lease));
     }
 }
 

@@ -12,14 +12,11 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::Uid;
 use crate::object::{Key, kinds};
+use crate::store::class::{MANAGED_BY, MANAGER};
 use crate::store::{Entry, Snapshot, WatchEvent};
 
 /// The label that names a slice's Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// The label that tells who keeps a slice.
-pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// The value of [`MANAGED_BY`] on slices that are projections (rules, 20).
-pub const MANAGER: &str = "skein.dev";
 /// The most endpoints in one slice, as upstream's default.
 pub const MAX_ENDPOINTS: usize = 100;
 

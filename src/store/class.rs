@@ -20,11 +20,11 @@ use crate::object::{Key, Kind, kinds};
 use super::change::Author;
 
 /// The label that tells who keeps an EndpointSlice.
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of that label on slices that are projections.
-const MANAGER: &str = "skein.dev";
+pub const MANAGER: &str = "skein.dev";
 /// The namespace whose Leases are projections.
-const NODE_LEASES: &str = "kube-node-lease";
+pub const NODE_LEASES: &str = "kube-node-lease";
 
 /// What an object is as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +59,20 @@ pub struct Atom {
 
 /// Returns the class of the object at `key`, which looks like `object`.
 pub fn of_object(key: &Key, object: Option<&Value>) -> Class {
-    let ours = |o: &Value| o["metadata"]["labels"][MANAGED_BY] == MANAGER;
+    let managed_by = object.and_then(|o| o["metadata"]["labels"][MANAGED_BY].as_str());
     if *key.kind == kinds::EVENT {
         Class::Ephemeral
-    } else if *key.kind == kinds::LEASE && key.namespace == NODE_LEASES
-        || *key.kind == kinds::ENDPOINT_SLICE && object.is_some_and(ours)
-    {
+    } else if is_projection(key, managed_by) {
         Class::Projection
     } else {
         Class::Intent
     }
+}
+
+/// Tells whether every node computes the object for itself (rules, 20). `managed_by`: its label [`MANAGED_BY`].
+pub fn is_projection(key: &Key, managed_by: Option<&str>) -> bool {
+    *key.kind == kinds::LEASE && key.namespace == NODE_LEASES
+        || *key.kind == kinds::ENDPOINT_SLICE && managed_by == Some(MANAGER)
 }
 
 /// Returns the class of a status, `None` if `author` has no say in it.

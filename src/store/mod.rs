@@ -32,7 +32,7 @@ pub mod change;
 pub mod snapshot;
 
 mod allocate;
-mod class;
+pub mod class;
 mod commit;
 mod decide;
 mod delete;

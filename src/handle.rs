@@ -1,10 +1,13 @@
 //! The one door to the node's loop: a bounded mailbox in, a watchable Snapshot and Routes out.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::node::Request;
@@ -80,20 +83,63 @@ impl Handle {
     }
 }
 
-/// Reads containers' logs, wherever the container is. The runtime lends it to the API.
+/// Reads containers' logs, wherever the container is.
 pub trait Logs: Send + Sync {
-    /// Opens the log of a container.
+    /// Opens the log of a container on a node.
     ///
     /// # Errors
-    /// One sentence: the container or its log is not there, or the runtime does not answer.
-    fn open(&self, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>>;
+    /// One sentence: the container or its log is not there, or the node or its runtime does not answer.
+    fn open(&self, node: &str, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>>;
+}
+
+/// A stream of bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A stream to something on another node.
+pub type Stream = Box<dyn Duplex>;
+
+/// Opens streams to other members' agents. The mesh lends it to proxy, logs and others.
+pub trait Calls: Send + Sync {
+    /// Calls the agent of a node. The stream says nothing about what is called: the far agent sends its first byte
+    /// when it has it (rule 24).
+    ///
+    /// # Errors
+    /// The node is no member, or there is no connection to it just now.
+    fn call(&self, node: &str, call: Call) -> BoxFuture<'static, std::io::Result<Stream>>;
+}
+
+/// For what one agent calls another. The first frame of every stream, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// Bytes to and from a pod's TCP port. The far agent sends one byte, 0x01, after its dial succeeded, and closes the
+    /// stream if it did not; then both sides' bytes are the connection's.
+    Tcp(SocketAddrV4),
+    /// Datagrams to and from a pod's UDP port, each with its length before it (two bytes, big-endian), after the
+    /// same first byte.
+    Udp(SocketAddrV4),
+    /// A container's log. Frames: four bytes of length, big-endian, then so many bytes, of which the first is 0 (a piece
+    /// follows) or 1 (an error follows, in one sentence, and ends it).
+    Log {
+        /// The container's id.
+        container: String,
+        /// Which part.
+        options: LogOptions,
+    },
+    /// A certificate is asked for, by a member that does not hold the authority's key. One JSON document each way.
+    Sign,
+    /// A stranger asks to be admitted; the one call that is open to strangers. One JSON document each way, cut at
+    /// 64 KiB.
+    Join,
 }
 
 /// Pieces of a log; an error ends it.
 pub type LogStream = BoxStream<'static, Result<Bytes, String>>;
 
 /// Which part of a log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogOptions {
     /// Go on with what is written from now on.
     pub follow: bool,

@@ -22,6 +22,46 @@ impl fmt::Debug for NodeId {
     }
 }
 
+/// In hexadecimal.
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(&text, &mut bytes).map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes))
+    }
+}
+
+/// A cluster's id: the SHA-256 hash of its founder's key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub [u8; 32]);
+
+impl ClusterId {
+    /// Returns the id of the cluster that a node founds.
+    pub fn founded_by(node: NodeId) -> Self {
+        Self(Sha256::digest(node.0).into())
+    }
+}
+
+/// The whole id in hexadecimal; people are shown its first 16 digits.
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterId({})", hex::encode(&self.0[..8]))
+    }
+}
+
 /// An object's uid as Kubernetes shows it: a UUID, eight-four-four-four-twelve hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(pub [u8; 16]);

@@ -6,8 +6,11 @@
 
 // Pure rooms.
 pub mod controllers;
+pub mod election;
+pub mod gossip;
 pub mod ids;
 pub mod kubelet;
+pub mod membership;
 pub mod node;
 pub mod object;
 pub mod routing;
@@ -25,5 +28,6 @@ pub mod disk;
 pub mod dns;
 pub mod handle;
 pub mod hostnet;
+pub mod mesh;
 pub mod proxy;
 pub mod runtime;

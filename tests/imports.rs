@@ -18,16 +18,36 @@ const TABLE: &[(&str, &[&str])] = &[
     ("controllers", &["ids", "time", "object", "store"]),
     ("kubelet", &["ids", "time", "object", "store"]),
     ("routing", &["ids", "time", "object", "store"]),
-    ("node", &["ids", "time", "object", "store", "trust", "scheduler", "controllers", "kubelet", "routing"]),
+    ("membership", &["ids", "time"]),
+    ("election", &["ids", "time"]),
+    ("gossip", &["ids", "time", "store"]),
+    (
+        "node",
+        &[
+            "ids",
+            "time",
+            "object",
+            "store",
+            "trust",
+            "membership",
+            "election",
+            "gossip",
+            "scheduler",
+            "controllers",
+            "kubelet",
+            "routing",
+        ],
+    ),
     // Edge rooms: the handle, and the pure rooms whose words they speak.
     ("config", &["object"]),
     ("handle", &["ids", "store", "node", "routing"]),
     ("hostnet", &[]),
     ("runtime", &["ids", "time", "object", "kubelet", "handle", "hostnet"]),
+    ("mesh", &["ids", "node", "handle"]),
     ("api", &["ids", "time", "object", "store", "trust", "node", "handle"]),
     ("proxy", &["time", "routing", "handle", "hostnet"]),
     ("dns", &["routing", "handle"]),
-    ("disk", &["ids", "time"]),
+    ("disk", &["ids", "time", "election"]),
     ("cli", &["agent", "config"]),
 ];
 
@@ -54,7 +74,21 @@ const BANNED: &[&str] = &[
 ];
 
 const PURE: &[&str] =
-    &["ids", "time", "object", "store", "trust", "scheduler", "controllers", "kubelet", "routing", "node"];
+    &[
+    "ids",
+    "time",
+    "object",
+    "store",
+    "trust",
+    "membership",
+    "election",
+    "gossip",
+    "scheduler",
+    "controllers",
+    "kubelet",
+    "routing",
+    "node",
+];
 
 #[test]
 fn rooms_see_only_what_the_table_allows() {

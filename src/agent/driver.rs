@@ -13,7 +13,7 @@ use crate::handle::{Answer, Door, Letter};
 use crate::ids::RequestId;
 use crate::kubelet::action::Observation;
 use crate::node::io::TICK;
-use crate::node::{Effect, Input, Node, Output};
+use crate::node::{Effect, Input, Node};
 use crate::runtime::Runtime;
 
 use super::clock;
@@ -80,14 +80,15 @@ impl Driver {
         None
     }
 
-    fn execute(&mut self, outputs: Vec<Output>, callers: &mut Callers) {
-        for output in outputs {
-            match output.effect {
+    fn execute(&mut self, effects: Vec<Effect>, callers: &mut Callers) {
+        for effect in effects {
+            match effect {
                 Effect::Persist { id, records, urgent } => self.writer.write(Job::Append { id, records, urgent }),
                 Effect::Publish(snapshot) => drop(self.door.snapshot.send_replace(snapshot)),
                 Effect::Answer { id, result } => callers.answer(id, result),
                 Effect::Route(routes) => drop(self.door.routes.send_replace(routes)),
                 Effect::Act(action) => self.runtime.act(*action),
+                _ => todo!(),
             }
         }
     }

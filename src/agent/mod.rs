@@ -147,7 +147,11 @@ fn node_config(config: &Config, genesis: &Genesis, address: Ipv4Addr) -> node::C
         api_port: config.api_port,
         api_address: config.api_address(),
         pod_range: genesis.identity.pod_range,
-        term: genesis.vote.term,
+        cluster: todo!(),
+        settings: todo!(),
+        mesh_port: todo!(),
+        ballot: todo!(),
+        registers: todo!(),
         store,
         kubelet,
         routing: routing::Config {

@@ -23,7 +23,8 @@ pub async fn log(api: &Api, key: &Key, params: &Params, now: Wall) -> Result<Res
     let pod = api.handle.snapshot().get(key).ok_or_else(|| Status::not_found(key))?.value();
     let container = container(&pod, params.text("container"))?;
     let id = container_id(&pod, &container, params.flag("previous"))?;
-    let stream = api.logs.open(&id, options).await.map_err(Status::internal)?;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    let stream = api.logs.open(node, &id, options).await.map_err(Status::internal)?;
     let logged = key.clone();
     // An error in the middle can only end the body: the answer's head has left long ago.
     let stream = stream

@@ -1,11 +1,17 @@
 //! The words between the node and the world: inputs, outputs, requests.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use crate::ids::{PersistId, RequestId};
+use crate::election::{Ballot, Registers, SaveId};
+use crate::ids::{NodeId, PersistId, RequestId};
 use crate::kubelet::action::{Action, Observation};
 use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
+use crate::trust::{Admission, JoinRequest};
+
+use super::message::{Lane, Message};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -21,6 +27,33 @@ pub enum Input {
     Persisted(PersistId),
     /// The runtime reports.
     Observed(Observation),
+    /// A member says something; what one frame carried, in order.
+    Received {
+        /// Who.
+        from: NodeId,
+        /// What.
+        messages: Vec<Message>,
+    },
+    /// A member can be sent to from now on.
+    Connected(NodeId),
+    /// A member cannot be sent to any more.
+    Gone {
+        /// Which.
+        peer: NodeId,
+        /// Whether its host is there and ended the connection: its agent has died or been stopped.
+        reset: bool,
+    },
+    /// All saves of ballot and registers up to this one are durable.
+    Saved(SaveId),
+    /// A stranger asks to be admitted. Answered by exactly one [`Effect::Admit`].
+    Join {
+        /// Correlates the answer.
+        id: RequestId,
+        /// Who, and with what.
+        request: JoinRequest,
+    },
+    /// This host has another address.
+    Address(Ipv4Addr),
     /// Time has passed. Comes every [`TICK`].
     Tick,
 }
@@ -37,16 +70,7 @@ pub struct Request {
     pub dry_run: bool,
 }
 
-/// Something to do. Executed in order; one that names a batch in `after` waits until that is durable.
-#[derive(Debug)]
-pub struct Output {
-    /// The batch that must be durable first.
-    pub after: Option<PersistId>,
-    /// What to do.
-    pub effect: Effect,
-}
-
-/// What to do.
+/// Something to do. Executed in order.
 #[derive(Debug)]
 pub enum Effect {
     /// Append records to the log. `urgent`: make them durable now; else within a few seconds will do.
@@ -71,4 +95,31 @@ pub enum Effect {
     Route(Arc<Routes>),
     /// Have the runtime do something.
     Act(Box<Action>),
+    /// Send a frame to a member, now; it may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// On which lane.
+        lane: Lane,
+        /// What it carries, in order.
+        messages: Vec<Message>,
+    },
+    /// Make durable what is given, ballot before registers, then say [`Input::Saved`].
+    Save {
+        /// Which.
+        id: SaveId,
+        /// The ballot, if it changed.
+        ballot: Option<Ballot>,
+        /// All registers, if one changed.
+        registers: Option<Registers>,
+    },
+    /// These are the other members from now on, and where each was last known to be: name and mesh addresses.
+    Peers(BTreeMap<NodeId, (String, Vec<SocketAddrV4>)>),
+    /// Answer one that asked to be admitted; a refusal is a sentence.
+    Admit {
+        /// Which.
+        id: RequestId,
+        /// What.
+        result: Result<Admission, String>,
+    },
 }

@@ -12,6 +12,7 @@
 //!   reconcile.
 
 pub mod io;
+pub mod message;
 
 mod bootstrap;
 mod local;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
-use crate::ids::{RequestId, Revision, Term};
+use crate::election::{Ballot, Registers};
+use crate::ids::{ClusterId, RequestId, Revision, Term};
 use crate::kubelet::{self, Kubelet};
 use crate::object::kinds::KINDS;
 use crate::routing;
@@ -35,8 +37,9 @@ use crate::store::{
     self, Author, Change, Committed, OpenReport, Receipt, Rejected, Snapshot, Store, Ticket, WatchEvent,
 };
 use crate::time::Now;
+use crate::trust::ClusterSettings;
 
-pub use io::{Effect, Input, Output, Request};
+pub use io::{Effect, Input, Request};
 
 use notes::Recorder;
 use placement::Placement;
@@ -55,8 +58,16 @@ pub struct Config {
     pub api_address: Ipv4Addr,
     /// This node's pod range.
     pub pod_range: Ipv4Net,
-    /// The term in which this node leads; durable already.
-    pub term: Term,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What is the same for all its members.
+    pub settings: ClusterSettings,
+    /// Where other members dial this one, on its address.
+    pub mesh_port: u16,
+    /// The ballot on this node's disk. Its founder's names it alone as voter; a joiner's is empty.
+    pub ballot: Ballot,
+    /// The registers on this node's disk: the founder's own membership record, or the table that a joiner was given.
+    pub registers: Registers,
     /// The store's own.
     pub store: store::Config,
     /// The kubelet's own.
@@ -114,7 +125,7 @@ impl Node {
             api_port: config.api_port,
             api_address: config.api_address,
             pod_range: config.pod_range,
-            term: config.term,
+            term: config.ballot.term,
             seen: store.snapshot().revision(),
             published: Revision(0),
             store,
@@ -147,7 +158,7 @@ impl Node {
     }
 
     /// Begins: wakes every room with what the store holds.
-    pub fn start(&mut self, now: Now) -> Vec<Output> {
+    pub fn start(&mut self, now: Now) -> Vec<Effect> {
         self.upkeep(now);
         self.work.add_all(crate::controllers::all(self.store.snapshot()), now.mono);
         self.placement.start(self.store.snapshot());
@@ -158,7 +169,7 @@ impl Node {
     }
 
     /// Takes an input and returns what is to be done, in order.
-    pub fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
+    pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
         match input {
             Input::Request { id, request } => self.request(now, id, request),
             Input::Persisted(id) => {
@@ -168,6 +179,7 @@ impl Node {
             }
             Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
             Input::Tick => self.tick(now),
+            _ => todo!(),
         }
         self.settle(now);
         self.outputs()
@@ -258,7 +270,7 @@ impl Node {
     }
 
     /// Gathers the outputs of this turn: what must be written, what is shown, answers, then the rest.
-    fn outputs(&mut self) -> Vec<Output> {
+    fn outputs(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(batch) = self.store.take_batch() {
             effects.push(Effect::Persist { id: batch.id, records: batch.records, urgent: batch.urgent });
@@ -270,6 +282,6 @@ impl Node {
         }
         effects.extend(self.answers.drain(..).map(|(id, result)| Effect::Answer { id, result }));
         effects.append(&mut self.effects);
-        effects.into_iter().map(|effect| Output { after: None, effect }).collect()
+        effects
     }
 }

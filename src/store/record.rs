@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use minicbor::{Decode, Encode};
+use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, Uid};
 
@@ -94,6 +95,47 @@ pub enum Body {
         /// The number.
         ceiling: u64,
     },
+}
+
+/// A record's id, by which nodes compare what they hold: a hash of its signature, which no two records share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(pub [u8; 16]);
+
+/// A record that its author has signed. Whether the author is a member is `trust`'s to know.
+#[derive(Clone, Debug)]
+pub struct Verified(Record);
+
+impl Verified {
+    /// Reads a record and checks its signature.
+    ///
+    /// # Errors
+    /// [`RecordError`] says what is wrong.
+    pub fn read(raw: impl Into<Arc<[u8]>>) -> Result<Self, RecordError> {
+        let record = Record::read(raw)?;
+        record.verify()?;
+        Ok(Self(record))
+    }
+
+    /// Returns the record.
+    pub fn record(&self) -> &Record {
+        &self.0
+    }
+
+    /// Returns its id.
+    pub fn id(&self) -> RecordId {
+        RecordId::of(&self.0.raw)
+    }
+}
+
+impl RecordId {
+    /// Returns the id of a record, given whole.
+    pub fn of(raw: &[u8]) -> Self {
+        let signature = &raw[raw.len().saturating_sub(SIGNATURE_BYTES)..];
+        let digest = Sha256::digest(signature);
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
 }
 
 /// Why bytes are no record.

@@ -79,6 +79,15 @@ pub struct Batch {
     pub urgent: bool,
 }
 
+/// Records of this node that peers are to be told.
+#[derive(Clone, Debug)]
+pub struct News {
+    /// The batch that must be durable first; `None`: tell at once (observations and Events).
+    pub after: Option<PersistId>,
+    /// The records, in an order in which they can be merged.
+    pub records: Vec<super::record::Verified>,
+}
+
 /// The replicated cluster state of one node.
 #[derive(Debug)]
 pub struct Store {

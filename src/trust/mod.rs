@@ -1,14 +1,18 @@
-//! Who may: the contents of certificates, and the kubeconfig that carries them.
+//! Who may: membership records, join tokens, the contents of certificates, and the kubeconfig that carries them.
 //!
 //! The room decides what a certificate says and reads what one says. Keys and time come in as values; it draws no
 //! key, opens no file and verifies no chain (rustls does, in the API's room).
 
 pub mod authority;
 pub mod kubeconfig;
+pub mod member;
+pub mod token;
 pub mod user;
 
 pub use authority::Authority;
 pub use kubeconfig::{Context, Kubeconfig};
+pub use member::{Admission, ClusterSettings, JoinRequest, Member, Members, Refused, SignedMember};
+pub use token::{BadToken, Token, TokenId};
 pub use user::User;
 
 /// The group whose members may do everything, whatever the rules say.

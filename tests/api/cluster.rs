@@ -38,7 +38,7 @@ pub struct Cluster {
 struct NoLogs;
 
 impl Logs for NoLogs {
-    fn open(&self, container: &str, _: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
+    fn open(&self, _: &str, container: &str, _: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         futures_util::future::ready(Err(format!("{container} says nothing"))).boxed()
     }
 }

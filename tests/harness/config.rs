@@ -1,24 +1,45 @@
 //! How the tests' node is told to be.
 
 use ed25519_dalek::SigningKey;
-use skein::ids::{NodeId, Term};
+use skein::election::{Ballot, Register, Stamp, Voters};
+use skein::ids::{ClusterId, NodeId, Term};
 use skein::kubelet::action::DnsSpec;
+use skein::time::Wall;
+use skein::trust::{ClusterSettings, Member};
 use skein::{kubelet, node, routing, store};
 
 /// Makes the configuration of a node `n1` at its `incarnation`th start.
 pub fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
     let pod_range = "10.240.0.0/24".parse().expect("a range");
     let service_range = "10.96.0.0/16".parse().expect("a range");
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let id = NodeId(key.verifying_key().to_bytes());
+    let voters = Voters { term: Term(0), version: 1, members: [id].into() };
+    let member = Member {
+        cluster: ClusterId::founded_by(id),
+        id,
+        name: "n1".into(),
+        tag: 1,
+        pod_range,
+        joined: Wall(1_700_000_000_000_000),
+        token: None,
+        by: id,
+    };
+    let register = Register { stamp: Stamp::default(), value: member.sign(&key) };
     node::Config {
         name: "n1".into(),
         address: "192.0.2.1".parse().expect("an address"),
         api_port: 6443,
         api_address: "10.96.0.1".parse().expect("an address"),
         pod_range,
-        term: Term(incarnation),
+        cluster: ClusterId::founded_by(id),
+        settings: ClusterSettings { pods: "10.240.0.0/12".parse().expect("a range"), services: service_range },
+        mesh_port: 7443,
+        ballot: Ballot { term: Term(incarnation), voted_for: None, voters },
+        registers: [(format!("member/{id}"), register)].into(),
         store: store::Config {
-            node: NodeId(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes()),
-            key: SigningKey::from_bytes(&[1; 32]),
+            node: id,
+            key,
             tag: 1,
             incarnation,
             seed,

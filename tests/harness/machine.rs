@@ -76,7 +76,7 @@ impl Machine {
         let now = self.clock();
         let Some(agent) = &mut self.agent else { return };
         let outputs = agent.node.handle(now, input);
-        self.execute(outputs.into_iter().map(|output| output.effect));
+        self.execute(outputs.into_iter());
     }
 
     /// Lets the next thing happen that happens within `limit`; `false` if there was none and `limit` has passed.
@@ -132,7 +132,7 @@ impl Machine {
         let outputs = node.start(now);
         self.agent = Some(Agent { node, log, unsynced: None });
         self.docker.restart_agent(now);
-        self.execute(outputs.into_iter().map(|output| output.effect));
+        self.execute(outputs.into_iter());
     }
 
     fn next(&self) -> (Duration, Next) {

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skein::ids::{PersistId, Revision};
 use skein::kubelet::action::Step;
-use skein::node::{Effect, Input, Node, Output, io::TICK};
+use skein::node::{Effect, Input, Node, io::TICK};
 use skein::object::kinds;
 use skein::runtime::fake::{FakeRuntime, Image, Knobs};
 use skein::store::Snapshot;
@@ -224,8 +224,8 @@ impl World {
         self.execute(outputs)
     }
 
-    fn execute(&mut self, outputs: Vec<Output>) -> Result<(), String> {
-        for Output { effect, .. } in outputs {
+    fn execute(&mut self, effects: Vec<Effect>) -> Result<(), String> {
+        for effect in effects {
             match effect {
                 Effect::Persist { id, records, urgent } => self.persist(id, records, urgent),
                 Effect::Publish(view) => self.publish(view)?,

@@ -33,7 +33,7 @@ struct Cluster {
 struct FakeLogs;
 
 impl Logs for FakeLogs {
-    fn open(&self, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
+    fn open(&self, _node: &str, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         let first = Ok(Bytes::from(format!("{container} {:?}\n", options.tail_lines)));
         let first = futures_util::stream::iter([first]);
         let stream = if options.follow { first.chain(futures_util::stream::pending()).boxed() } else { first.boxed() };

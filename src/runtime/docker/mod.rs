@@ -122,7 +122,7 @@ impl Runtime for Docker {
 }
 
 impl Logs for Docker {
-    fn open(&self, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
+    fn open(&self, _node: &str, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         logs::open(self.engine.clone(), container.to_owned(), options)
     }
 }

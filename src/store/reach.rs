@@ -1,0 +1,68 @@
+//! How nodes are, as this node sees it, projected onto Nodes and their pods (rule 20).
+//!
+//! | reach | Node | its pods |
+//! |---|---|---|
+//! | reachable | as its kubelet says | as its kubelet says |
+//! | returning | taint [`RETURNING`] NoSchedule: what it holds is not all known yet, nothing is trimmed | as its kubelet says |
+//! | unreachable | Ready Unknown, taint [`UNREACHABLE`] NoSchedule | Ready False |
+//! | lost | also taint [`UNREACHABLE`] NoExecute | also reason `NodeLost` |
+//!
+//! Projected taints are no intent: an update that carries them does not store them.
+
+use crate::object::Key;
+use crate::time::Now;
+
+use super::change::Rejected;
+use super::record::{RecordId, Verified};
+use super::state::{News, Store};
+
+/// The taint of a node that does not answer, as upstream's node lifecycle controller sets it.
+pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// The taint of a node that answers again, until a full exchange with it is done.
+pub const RETURNING: &str = "skein.dev/returning";
+
+/// How a node is, as this node sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// It answers.
+    #[default]
+    Reachable,
+    /// It answers again, or for the first time under this leader; no full exchange with it is done yet.
+    Returning,
+    /// It has not answered for a short while.
+    Unreachable,
+    /// It has not answered for so long that its pods are to be replaced.
+    Lost,
+}
+
+impl Store {
+    /// Sets how a node is; shown at once.
+    pub fn set_reach(&mut self, _now: Now, _node: &str, _reach: Reach) {
+        todo!()
+    }
+
+    /// Returns what peers are to be told since the last call: this node's own records. Those that must be durable
+    /// first name their batch, which the next [`Store::take_batch`] returns.
+    pub fn take_news(&mut self) -> Vec<News> {
+        todo!()
+    }
+
+    /// Lists the ids of all records that peers should have: all but this node's ceiling, Events and what is not
+    /// durable yet.
+    pub fn record_ids(&self) -> Vec<RecordId> {
+        todo!()
+    }
+
+    /// Takes in a peer's record.
+    ///
+    /// # Errors
+    /// As `merge`.
+    pub fn merge_verified(&mut self, _now: Now, _record: Verified) -> Result<super::Merged, super::MergeError> {
+        todo!()
+    }
+
+    /// Placeholder.
+    pub fn unused(&self, _key: &Key) -> Option<Rejected> {
+        None
+    }
+}

@@ -139,8 +139,6 @@ impl Gate {
         link.member.store(Some(member.clone()));
         member.attach(link);
         self.settle(member);
-        // Its handler looks again whether to keep the connection.
-        self.wake();
     }
 
     /// Leaves one connection to a member. Only the lesser of the two nodes decides, so that they never close each

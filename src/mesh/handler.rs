@@ -115,11 +115,10 @@ impl ConnectionHandler for Handler {
         event: ConnectionEvent<'_, Accepts, Self::OutboundProtocol, (), Self::OutboundOpenInfo>,
     ) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, purpose), .. }) => {
-                if let Some(purpose) = purpose {
-                    self.take(stream, purpose);
-                }
-            }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (stream, Some(purpose)),
+                ..
+            }) => self.take(stream, purpose),
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let _ = info.send(Ok(protocol));
             }

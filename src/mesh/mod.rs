@@ -152,8 +152,6 @@ impl Mesh {
     ///
     /// # Errors
     /// [`MeshError`].
-    // Asynchronous, and takes all by value: what it starts goes on in the caller's runtime.
-    #[expect(clippy::unused_async, clippy::needless_pass_by_value)]
     pub async fn start(
         config: Config,
         directory: Directory,
@@ -166,7 +164,7 @@ impl Mesh {
         let me = NodeId(config.key.verifying_key().to_bytes());
         let shared = Arc::new(Shared { me, roster: ArcSwap::default(), directory: changes, errands });
         let mut task = Task::new(&config, shared.clone(), events, shutdown)?;
-        task.set_directory(directory);
+        task.set_directory(&directory);
         tokio::spawn(task.run(directories, requests));
         Ok(Self { shared })
     }

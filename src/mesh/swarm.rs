@@ -89,7 +89,7 @@ impl Task {
                 () = shutdown.cancelled() => break,
                 Ok(()) = directory.changed() => {
                     let directory = directory.borrow_and_update().clone();
-                    self.set_directory(directory);
+                    self.set_directory(&directory);
                 }
                 Some(errand) = errands.recv() => self.errand(errand),
                 event = self.swarm.select_next_some() => self.note(event),
@@ -99,15 +99,14 @@ impl Task {
                 }
             }
         }
-        self.shared.roster.store(Arc::default());
-        drop(self.swarm);
+        // What waits for a full channel of events ends when its receiver goes: it is not waited for.
         self.tasks.close();
-        self.tasks.wait().await;
+        self.shared.roster.store(Arc::default());
     }
 
     /// Applies a directory.
-    pub(super) fn set_directory(&mut self, directory: Arc<Directory>) {
-        let mut others = Directory::clone(&directory);
+    pub(super) fn set_directory(&mut self, directory: &Directory) {
+        let mut others = directory.clone();
         others.remove(&self.shared.me);
         let gone: Vec<_> = self.members.keys().filter(|id| !others.contains_key(id)).copied().collect();
         for member in gone.iter().filter_map(|id| self.members.remove(id)) {

@@ -53,6 +53,11 @@ impl Store {
         todo!()
     }
 
+    /// Placeholder.
+    pub fn records_of(&self, _ids: &std::collections::BTreeSet<RecordId>) -> Vec<std::sync::Arc<[u8]>> {
+        todo!()
+    }
+
     /// Takes in a peer's record.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ impl Election {
             return;
         }
         let mut members = self.ballot.voters.members.clone();
-        if let Some(leaving) = self.leaving(leader) {
+        if let Some(leaving) = self.leaving() {
             members.remove(&leaving);
         } else if let Some(coming) = self.coming(leader) {
             members.insert(coming);
@@ -45,7 +45,7 @@ impl Election {
 
     /// Returns the voter to be removed: one that is no member any more, or one too many, rather one that cannot be
     /// reached. The leader does not remove itself.
-    fn leaving(&self, _leader: &Leader) -> Option<NodeId> {
+    fn leaving(&self) -> Option<NodeId> {
         let voters = &self.ballot.voters.members;
         let others = || voters.iter().filter(|voter| **voter != self.me).copied();
         if let Some(stranger) = others().find(|voter| !self.members.contains(voter)) {
@@ -68,7 +68,7 @@ impl Election {
             !voters.contains(node) && leader.peers.get(node).is_some_and(|peer| self.is_ready(leader, peer))
         });
         let first = ready.next()?;
-        (voters.len() % 2 == 0 || ready.next().is_some()).then_some(*first)
+        (voters.len().is_multiple_of(2) || ready.next().is_some()).then_some(*first)
     }
 
     /// Tells whether a member is ready to vote: it has this configuration and the whole set of registers on disk.

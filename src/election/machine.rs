@@ -44,6 +44,7 @@ pub struct Election {
     rng: StdRng,
     shown: Role,
     out: Vec<Output>,
+    /// The rule that a test breaks.
     #[cfg(test)]
     pub(super) broken: Option<Rule>,
 }
@@ -160,7 +161,7 @@ impl Election {
         if theirs < mine {
             return self.tell_newer(from, &message);
         }
-        if binding && theirs > mine && (self.obeys(Rule::StepDown) || !matches!(self.part, Part::Leader(_))) {
+        if binding && theirs > mine {
             self.observe(theirs);
         }
         match message {

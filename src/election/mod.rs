@@ -19,12 +19,13 @@
 //!
 //! A member that is no voter (*learner*) is a follower that never asks. It gets beats and registers like a voter.
 //!
-//! *Invariants.* The rules they rest on are named in [`rule::Rule`]; tests break each and are caught.
+//! *Invariants.* The rules they rest on are named in `rule::Rule`; tests break each and are caught.
 //! - **One leader a term**: each voter votes once a term, durably, and any two majorities share a voter.
 //! - **Decided stays**: a proposal answered with `Ok` is in effect, or overwritten by a later one of its key, under
 //!   every later leader.
 //! - **Passed over stays passed over**: what a new leader did not find when it took over never comes into effect.
-//! - **Committed only grows**: what is in effect never goes back to an older stamp, not over restarts either.
+//! - **Committed only grows**: what a run shows in effect never goes back to an older stamp. A crash may cost the
+//!   newest of that knowledge (not the registers); the next leader brings it back.
 //! - **No configuration ahead of its registers**: who knows that a node votes knows all that was in effect when it
 //!   was made a voter, its membership record among it.
 

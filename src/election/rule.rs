@@ -13,8 +13,6 @@ pub(super) enum Rule {
     WriteMajority,
     /// The voters change only when a majority holds the configuration before, and all writes.
     SettledFirst,
-    /// Who leads steps down when it hears of a newer term.
-    StepDown,
 }
 
 impl super::Election {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest frame on the control lane, in bytes.
-pub const CONTROL_FRAME: usize = 64 * 1024;
+pub const CONTROL_FRAME: usize = 2 * 1024 * 1024;
 /// The longest frame on the bulk lane, in bytes.
 pub const BULK_FRAME: usize = 5 * 1024 * 1024;
 /// How many frames wait for one peer on the control lane before the oldest are dropped.

@@ -152,6 +152,7 @@ fn node_config(config: &Config, genesis: &Genesis, address: Ipv4Addr) -> node::C
         mesh_port: todo!(),
         ballot: todo!(),
         registers: todo!(),
+        seeds: todo!(),
         store,
         kubelet,
         routing: routing::Config {

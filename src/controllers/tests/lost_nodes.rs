@@ -198,6 +198,32 @@ fn of_two_in_a_slot_the_one_that_works_stays() {
 }
 
 #[test]
+fn a_slot_is_trimmed_before_any_other_pod_goes() {
+    let (mut c, _, _) = running(3, deployment("web", 3, "nginx:1"));
+    let all = c.pod_names();
+    c.wait(5);
+    let mut away = Away::unreachable(&mut c, "n2");
+    away.lost(&mut c);
+    c.wait(5);
+    // By upstream's order these would go: the youngest, by when they became ready.
+    let late = |status: &mut Value, c: &Cluster| {
+        status["conditions"][0]["lastTransitionTime"] = c.now.wall.to_string().into();
+    };
+    for (_, status) in &mut away.said {
+        late(status, &c);
+    }
+    for key in c.truth.on_node("n1").filter(|e| all.contains(&e.key.name)).map(|e| e.key.clone()).collect::<Vec<_>>() {
+        let mut status = c.value(&key)["status"].clone();
+        late(&mut status, &c);
+        c.status(&key, status);
+    }
+    away.returning(&mut c);
+    away.back(&mut c);
+    c.settle();
+    assert_eq!(c.pod_names(), all);
+}
+
+#[test]
 fn a_pods_own_toleration_delays_its_loss() {
     let mut web = deployment("web", 3, "nginx:1");
     web["spec"]["template"]["spec"]["tolerations"] =

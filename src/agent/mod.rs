@@ -152,6 +152,7 @@ fn node_config(config: &Config, genesis: &Genesis, address: Ipv4Addr) -> node::C
         mesh_port: todo!(),
         ballot: todo!(),
         registers: todo!(),
+        seeds: todo!(),
         store,
         kubelet,
         routing: routing::Config {
@@ -198,7 +199,14 @@ async fn start_traffic(
     let (udp, tcp) = (namespace.udp(at).await?, namespace.tcp(at).await?);
     let server = dns::Server::new(dns::Config { domain: DOMAIN.into(), ..dns::Config::default() }, handle.routes());
     tasks.spawn(server.run(udp, tcp, shutdown.clone()));
-    tasks.spawn(proxy::Proxy::new(proxy::Config::default(), namespace, handle.routes()).run(shutdown.clone()));
+    let traffic = proxy::Config {
+        node: config.node_name.clone(),
+        pods: config.pods,
+        own_pods: genesis.identity.pod_range,
+        ..proxy::Config::default()
+    };
+    let calls: Arc<dyn handle::Calls> = todo!();
+    tasks.spawn(proxy::Proxy::new(traffic, namespace, handle.routes(), calls).run(shutdown.clone()));
     Ok(())
 }
 

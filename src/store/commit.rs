@@ -10,7 +10,7 @@ use super::change::{Author, Change, Committed, Rejected};
 use super::class::{self, Class};
 use super::document::{Chunk, Document, Written};
 use super::leaves::{self, Leaves};
-use super::parts::{Birth, Grave, Kept, Object};
+use super::parts::{Birth, Grave, Kept, Mark, Object};
 use super::plan::{Plan, Planned, Write};
 use super::record::{Body, Draft, Record};
 use super::register::{Register, Slot, Stamp};
@@ -97,6 +97,7 @@ impl Store {
                 Stamp { major: self.scribe.incarnation, minor: self.scribe.next_seq(), author: self.scribe.node };
             object.observed.insert(stamp.author, Register::draft(stamp, value));
             self.unwritten.insert(uid);
+            self.news.saw(uid);
         }
         if durable {
             let parts = Box::new(object.working.clone());
@@ -153,7 +154,7 @@ impl Store {
                 let record = self.scribe.write(Draft::Register(uid, slot, (stamp.major, stamp.minor), &value));
                 let at = value_range(&record);
                 Arc::make_mut(&mut after.registers).insert(slot, Register::signed(stamp, Arc::clone(&record), at));
-                self.send(record);
+                self.tell(record);
             }
             Write::Tell(stamp, fields) => {
                 self.clock = self.clock.max(stamp.major);
@@ -164,23 +165,23 @@ impl Store {
                         told.record = Some(Arc::clone(&record));
                     }
                 }
-                self.send(record);
+                self.tell(record);
             }
             Write::Mark => {
                 let Some(mark) = &after.mark else { return };
                 let record = self.scribe.write(Draft::Mark(uid, mark));
                 if let Some(object) = self.objects.get_mut(&uid) {
-                    object.marks.push(Arc::clone(&record));
+                    object.keep_mark(Mark::clone(mark), Arc::clone(&record));
                 }
-                self.send(record);
+                self.tell(record);
             }
             Write::Bury => {
                 let birth = Birth::clone(&after.birth);
                 let record = self.scribe.write(Draft::Tombstone(uid, &birth));
                 self.graves.insert(uid, Grave { birth, record: Arc::clone(&record) });
                 self.documents.take(uid);
-                self.unwritten.remove(&uid);
-                self.send(record);
+                self.forget_observation(uid);
+                self.tell(record);
             }
         }
     }
@@ -198,7 +199,7 @@ impl Store {
         let kept = Kept { hash, chunk: value_range(&record), record: Arc::clone(&record) };
         self.objects.get_mut(&uid).expect("a document belongs to an object").changes.push(kept);
         self.documents.put(uid, document);
-        self.send(record);
+        self.tell(record);
     }
 
     /// Brings an object's document to life.
@@ -208,12 +209,6 @@ impl Store {
             let read = |kept: &Kept| Chunk::read(&kept.record[kept.chunk.clone()]).ok();
             Document::of(&changes.iter().filter_map(read).collect::<Vec<_>>())
         })
-    }
-
-    /// Hands a record to the next batch.
-    pub(super) fn send(&mut self, record: Arc<[u8]>) {
-        self.outbox.push(record);
-        self.urgent = true;
     }
 }
 

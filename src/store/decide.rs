@@ -78,7 +78,7 @@ impl Store {
             // A later leader has decided: the caller's view is old.
             return Err(Rejected::Stale { key: plan.key.clone() });
         }
-        let after_old = old.filter(|old| old.major == term.0).map_or(0, |old| old.minor + 1);
+        let after_old = old.filter(|old| old.major == term.0).map_or(0, |old| old.minor.saturating_add(1));
         let minor = after_old.max(self.scribe.peek_seq());
         let stamp = Stamp { major: term.0, minor, author: self.scribe.node };
         Arc::make_mut(&mut plan.after.registers).insert(slot, Register::draft(stamp, value.clone()));

@@ -120,9 +120,9 @@ impl Document {
     pub fn merged(&self, chunk: Chunk) -> Result<Self, DocumentError> {
         let mut copy = self.clone();
         copy.take([chunk])?;
-        let reloaded = guarded(|| Automerge::load(&copy.doc.save()));
+        let reloaded = guarded(|| Automerge::load(&copy.doc.save()).map(|doc| leaves_of(&doc)));
         match reloaded {
-            Ok(Ok(doc)) if leaves_of(&doc) == copy.leaves => Ok(copy),
+            Ok(Ok(leaves)) if leaves == copy.leaves => Ok(copy),
             Ok(Ok(_)) => Err(DocumentError::Refused("the document changes when saved".into())),
             Ok(Err(e)) => Err(DocumentError::Refused(e.to_string())),
             Err(e) => Err(DocumentError::Refused(e)),

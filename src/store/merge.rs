@@ -1,7 +1,7 @@
-//! Records of peers: verified, taken in any order and any number of times, with the same outcome on every node.
+//! Records of peers: taken in any order and any number of times, with the same outcome on every node.
 //!
-//! Merging never fences: a register's highest stamp wins whoever is asked. Whether the author is a member of the
-//! cluster is `trust`'s to know, before a record comes here.
+//! Merging never fences: a register's highest stamp wins whoever is asked. Signatures are checked before a record comes
+//! here ([`Verified`]); whether the author is a member of the cluster is `trust`'s to know.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::time::Now;
 use super::document::{Chunk, DocumentError};
 use super::inflate::inflate;
 use super::parts::{Birth, Grave, Kept, Mark, Object, Parts, to_json};
-use super::record::{Body, Record, RecordError};
+use super::record::{Body, Record, Verified};
 use super::register::{Register, Slot, Stamp, Told};
 use super::show::What;
 use super::state::Store;
@@ -39,9 +39,6 @@ pub enum Merged {
 /// Why a peer's record was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// It is no record, or not its author's.
-    #[error(transparent)]
-    Record(#[from] RecordError),
     /// Its change does not go with the object.
     #[error("object {uid}: {source}")]
     Document {
@@ -67,10 +64,9 @@ impl Store {
     ///
     /// # Errors
     /// [`MergeError`] says what is wrong with it; nothing has changed then.
-    pub fn merge(&mut self, now: Now, record: &[u8]) -> Result<Merged, MergeError> {
+    pub fn merge(&mut self, now: Now, record: Verified) -> Result<Merged, MergeError> {
         self.advance(now);
-        let record = Record::read(record)?;
-        record.verify()?;
+        let record = record.into_record();
         let uid = record.body.uid();
         let merged = self.take_in(record)?;
         if let (Merged::New, Some(uid)) = (merged, uid) {
@@ -158,7 +154,7 @@ impl Store {
         if let Some(object) = self.objects.get_mut(&uid) {
             object.changes.push(Kept { hash, record: Arc::clone(&record.raw), chunk: at });
         }
-        self.send(record.raw);
+        self.save(record.raw);
         self.settle_merged(uid, after, true);
         Ok(Merged::New)
     }
@@ -198,14 +194,14 @@ impl Store {
         self.note_turn(&birth);
         self.graves.insert(uid, Grave { birth, record: Arc::clone(raw) });
         self.waiting.take(uid);
-        self.send(Arc::clone(raw));
+        self.save(Arc::clone(raw));
         if let (true, Some(object)) = (first, self.objects.get(&uid)) {
             let mut after = object.working.clone();
             let key = after.birth.key.clone();
             after.gone = true;
             self.reallocate(uid, &key, None);
             self.documents.take(uid);
-            self.unwritten.remove(&uid);
+            self.forget_observation(uid);
             if let Some(object) = self.objects.get_mut(&uid) {
                 object.working.gone = true;
                 object.pending += 1;
@@ -239,19 +235,16 @@ impl Store {
                 }
             }
             Body::Mark { mark, .. } => {
-                let merged = after.mark.as_ref().map_or_else(|| mark.clone(), |known| known.and(mark));
-                if after.mark.as_ref().is_some_and(|known| **known == merged) {
+                let object = self.objects.get_mut(&uid);
+                if !object.is_some_and(|object| object.keep_mark(mark.clone(), Arc::clone(&record.raw))) {
                     return false;
                 }
-                after.mark = Some(Arc::new(merged));
-                if let Some(object) = self.objects.get_mut(&uid) {
-                    object.marks.push(Arc::clone(&record.raw));
-                }
+                merge_mark(&mut after, mark);
             }
             Body::Change { .. } | Body::Tombstone { .. } | Body::Ceiling { .. } => return false,
         }
         let asks = matches!(record.body, Body::Mark { .. });
-        self.send(Arc::clone(&record.raw));
+        self.save(Arc::clone(&record.raw));
         self.settle_merged(uid, after, asks);
         true
     }
@@ -265,11 +258,11 @@ impl Store {
         // Nobody waits for it: it goes with the next batch, urgent or not.
         self.outbox.extend(register.record.clone());
         object.observed.insert(author, register);
+        let shown = object.shown.as_ref().map(|shown| shown.birth.key.clone());
         if author == self.scribe.node {
-            self.unwritten.remove(&uid);
+            self.forget_observation(uid);
         }
-        let key = object.working.birth.key.clone();
-        if object.shown.is_some() {
+        if let Some(key) = shown {
             self.reveal_or_follow(&key);
         }
         true

@@ -171,7 +171,7 @@ impl Store {
             }
             Body::Mark { mark, .. } => {
                 merge_mark(parts, mark);
-                object.marks.push(Arc::clone(&record.raw));
+                object.keep_mark(mark.clone(), Arc::clone(&record.raw));
             }
             Body::Change { .. } | Body::Tombstone { .. } | Body::Ceiling { .. } => {}
         }

@@ -54,6 +54,22 @@ impl Mark {
     }
 }
 
+/// A mark as it is kept.
+#[derive(Clone, Debug)]
+pub struct KeptMark {
+    /// What it says.
+    pub mark: Mark,
+    /// The signed record.
+    pub record: Arc<[u8]>,
+}
+
+impl KeptMark {
+    /// Tells whether `other` adds nothing to it; of two that say the same, one does not.
+    fn covers(&self, other: &Self) -> bool {
+        self.mark.and(&other.mark) == self.mark && (self.mark != other.mark || self.record <= other.record)
+    }
+}
+
 /// What must be durable before it is shown. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -135,8 +151,8 @@ pub struct Object {
     pub pending: u32,
     /// Its document's changes, parents before children.
     pub changes: Vec<Kept>,
-    /// The records that say it is to go.
-    pub marks: Vec<Arc<[u8]>>,
+    /// What says that it is to go: only marks that no other one covers, so that every node keeps the same.
+    pub marks: Vec<KeptMark>,
     /// What kubelets saw; shown at once.
     pub observed: BTreeMap<NodeId, Register>,
 }
@@ -145,6 +161,17 @@ impl Object {
     /// Makes a new one.
     pub fn new(working: Parts) -> Self {
         Self { working, shown: None, pending: 0, changes: Vec::new(), marks: Vec::new(), observed: BTreeMap::new() }
+    }
+
+    /// Keeps a mark. Returns whether it adds anything to those that are kept.
+    pub fn keep_mark(&mut self, mark: Mark, record: Arc<[u8]>) -> bool {
+        let new = KeptMark { mark, record };
+        if self.marks.iter().any(|kept| kept.covers(&new)) {
+            return false;
+        }
+        self.marks.retain(|kept| !new.covers(kept));
+        self.marks.push(new);
+        true
     }
 
     /// Returns what decides between two objects of one name: the older stays.

@@ -9,12 +9,9 @@
 //!
 //! Projected taints are no intent: an update that carries them does not store them.
 
-use crate::object::Key;
 use crate::time::Now;
 
-use super::change::Rejected;
-use super::record::{RecordId, Verified};
-use super::state::{News, Store};
+use super::state::Store;
 
 /// The taint of a node that does not answer, as upstream's node lifecycle controller sets it.
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -39,30 +36,5 @@ impl Store {
     /// Sets how a node is; shown at once.
     pub fn set_reach(&mut self, _now: Now, _node: &str, _reach: Reach) {
         todo!()
-    }
-
-    /// Returns what peers are to be told since the last call: this node's own records. Those that must be durable
-    /// first name their batch, which the next [`Store::take_batch`] returns.
-    pub fn take_news(&mut self) -> Vec<News> {
-        todo!()
-    }
-
-    /// Lists the ids of all records that peers should have: all but this node's ceiling, Events and what is not
-    /// durable yet.
-    pub fn record_ids(&self) -> Vec<RecordId> {
-        todo!()
-    }
-
-    /// Takes in a peer's record.
-    ///
-    /// # Errors
-    /// As `merge`.
-    pub fn merge_verified(&mut self, _now: Now, _record: Verified) -> Result<super::Merged, super::MergeError> {
-        todo!()
-    }
-
-    /// Placeholder.
-    pub fn unused(&self, _key: &Key) -> Option<Rejected> {
-        None
     }
 }

@@ -116,9 +116,18 @@ impl Verified {
         Ok(Self(record))
     }
 
+    /// Wraps a record that this node wrote itself.
+    pub(super) fn own(raw: Arc<[u8]>) -> Self {
+        Self(Record::read(raw).expect("a record that this node wrote can be read"))
+    }
+
     /// Returns the record.
     pub fn record(&self) -> &Record {
         &self.0
+    }
+
+    pub(super) fn into_record(self) -> Record {
+        self.0
     }
 
     /// Returns its id.

@@ -81,9 +81,10 @@ impl Register {
         &self.bytes[self.value.clone()]
     }
 
-    /// Tells whether it replaces `other`. Equal stamps do not happen; if they do, the value decides.
+    /// Tells whether it replaces `other`. Equal stamps do not happen; if they do, value and signature decide, so that
+    /// every node keeps the same record.
     pub fn beats(&self, other: Option<&Self>) -> bool {
-        other.is_none_or(|other| (self.stamp, self.value()) > (other.stamp, other.value()))
+        other.is_none_or(|other| (self.stamp, self.value(), &self.record) > (other.stamp, other.value(), &other.record))
     }
 }
 
@@ -101,6 +102,6 @@ pub struct Told {
 impl Told {
     /// Tells whether it replaces `other`.
     pub fn beats(&self, other: Option<&Self>) -> bool {
-        other.is_none_or(|other| (self.stamp, &self.value) > (other.stamp, &other.value))
+        other.is_none_or(|other| (self.stamp, &self.value, &self.record) > (other.stamp, &other.value, &other.record))
     }
 }

@@ -65,7 +65,7 @@ impl Store {
         }
         records.extend(self.outbox.drain(..).map(|record| record.to_vec()));
         for uid in std::mem::take(&mut self.unwritten) {
-            records.extend(self.write_observation(uid).map(|record| record.to_vec()));
+            records.extend(self.signed_observation(uid).map(|record| record.to_vec()));
         }
         let urgent = std::mem::take(&mut self.urgent) || ceiling.is_some();
         if records.is_empty() {
@@ -75,26 +75,13 @@ impl Store {
         Some(Batch { id, records, urgent })
     }
 
-    /// Signs what this node's kubelet saw of an object.
-    fn write_observation(&mut self, uid: Uid) -> Option<Arc<[u8]>> {
-        let register = self.objects.get(&uid)?.observed.get(&self.scribe.node)?;
-        let record = self.observation_record(uid, register);
-        let register = self.objects.get_mut(&uid)?.observed.get_mut(&self.scribe.node)?;
-        let stamp = register.stamp;
-        if let Ok(super::record::Body::Register { value, .. }) =
-            super::record::Record::read(Arc::clone(&record)).map(|record| record.body)
-        {
-            *register = super::register::Register::signed(stamp, Arc::clone(&record), value);
-        }
-        Some(record)
-    }
-
     /// Shows all that is durable now, every batch up to `id`, and returns the answers that were due for it.
     pub fn persisted(&mut self, id: PersistId) -> Vec<(Ticket, Committed)> {
         while let Some((_, ceiling)) = self.ceilings.pop_front_if(|(batch, _)| *batch <= id) {
             self.revisions.reserved(ceiling);
         }
         self.durable = self.durable.max(id);
+        self.unsaved.saved(id);
         let mut answers = Vec::new();
         while let Some(step) = self.steps.pop_front_if(|step| step.batch <= id) {
             let answer = self.take_step(&step);

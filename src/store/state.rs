@@ -21,6 +21,7 @@ use super::change::{Committed, Precondition, Rejected};
 use super::document::{Actor, Cache};
 use super::ephemeral::Ephemerals;
 use super::leaves::{ListKeys, Shape};
+use super::news::{Unsaved, Untold};
 use super::parts::{Grave, Object};
 use super::record::{Draft, Scribe};
 use super::register::Register;
@@ -120,6 +121,10 @@ pub struct Store {
     pub(super) urgent: bool,
     /// Objects whose own observation is not written yet.
     pub(super) unwritten: BTreeSet<Uid>,
+    /// What peers are to be told.
+    pub(super) news: Untold,
+    /// Records that are not durable yet.
+    pub(super) unsaved: Unsaved,
     /// What is shown when its batch is durable, in order.
     pub(super) steps: VecDeque<Step>,
     /// The last batch taken.
@@ -156,6 +161,8 @@ impl Store {
             outbox: Vec::new(),
             urgent: false,
             unwritten: BTreeSet::new(),
+            news: Untold::default(),
+            unsaved: Unsaved::default(),
             steps: VecDeque::new(),
             taken: PersistId::default(),
             durable: PersistId::default(),
@@ -177,29 +184,6 @@ impl Store {
     /// Tells how many records of peers wait for what they build on.
     pub fn waiting(&self) -> usize {
         self.waiting.count()
-    }
-
-    /// Returns every live record, those of batches still on their way included: what a log is rewritten from, and
-    /// what a peer is given in a full exchange. A store opened from them is the same.
-    pub fn records(&self) -> impl Iterator<Item = Vec<u8>> {
-        let mut records: Vec<Arc<[u8]>> = self.ceiling.iter().cloned().collect();
-        for (uid, object) in self.objects.iter().filter(|(_, object)| !object.working.gone) {
-            records.extend(object.changes.iter().map(|kept| Arc::clone(&kept.record)));
-            records.extend(object.marks.iter().cloned());
-            records.extend(object.working.registers.values().filter_map(|r| r.record.clone()));
-            let told = object.working.told.values().filter_map(|told| told.record.clone());
-            let first = records.len();
-            for record in told {
-                // One record may say several things.
-                if !records[first..].iter().any(|r| Arc::ptr_eq(r, &record)) {
-                    records.push(record);
-                }
-            }
-            records.extend(object.observed.values().map(|register| self.observation_record(*uid, register)));
-        }
-        records.extend(self.graves.values().map(|grave| Arc::clone(&grave.record)));
-        records.extend(self.strangers.iter().cloned());
-        records.into_iter().map(|record| record.to_vec())
     }
 
     pub(super) fn observation_record(&self, uid: Uid, register: &Register) -> Arc<[u8]> {

@@ -281,7 +281,7 @@ fn forged_and_damaged_records_are_refused() {
         for at in (0..record.len()).step_by(7) {
             let mut bad = record.clone();
             bad[at] ^= 1;
-            assert!(b.merge(&bad).is_err());
+            assert!(Verified::read(bad).is_err());
         }
     }
     // Signed by a member, but not what it says it is: a namespace's first change with another's body.

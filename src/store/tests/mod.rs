@@ -150,7 +150,7 @@ impl Rig {
     }
 
     pub fn merge(&mut self, record: &[u8]) -> Result<Merged, MergeError> {
-        self.store.merge(self.now, record)
+        self.store.merge(self.now, Verified::read(record).expect("a signed record"))
     }
 
     /// Takes all that another has on disk.

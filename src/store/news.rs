@@ -1,0 +1,118 @@
+//! What peers are to be told, and which records are not durable yet.
+//!
+//! Only what this node wrote itself is news; what others wrote they tell themselves, and the exchange repairs the rest.
+//! Nothing found on disk at the start is news either.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::ids::{PersistId, Uid};
+
+use super::record::{Body, Record, RecordId, Verified};
+use super::register::Register;
+use super::state::{News, Store};
+
+/// News that were not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    /// Records that must be durable first, with their batch, oldest first.
+    durable: Vec<(PersistId, Arc<[u8]>)>,
+    /// Objects of which this node's kubelet saw something new.
+    seen: BTreeSet<Uid>,
+}
+
+impl Untold {
+    /// Notes that this node's kubelet saw something new of an object.
+    pub fn saw(&mut self, uid: Uid) {
+        self.seen.insert(uid);
+    }
+}
+
+/// The records of batches that are not durable yet.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    order: VecDeque<(PersistId, RecordId)>,
+    ids: BTreeSet<RecordId>,
+}
+
+impl Unsaved {
+    fn add(&mut self, batch: PersistId, id: RecordId) {
+        if self.ids.insert(id) {
+            self.order.push_back((batch, id));
+        }
+    }
+
+    /// Every batch up to this one is durable.
+    pub fn saved(&mut self, batch: PersistId) {
+        while let Some((_, id)) = self.order.pop_front_if(|(b, _)| *b <= batch) {
+            self.ids.remove(&id);
+        }
+    }
+
+    /// Tells whether a record is not durable yet.
+    pub fn has(&self, id: RecordId) -> bool {
+        self.ids.contains(&id)
+    }
+}
+
+impl Store {
+    /// Returns what peers are to be told since the last call: this node's own records. What must be durable first names
+    /// its batch: the one that the next [`Store::take_batch`] returns, or, if that was called before, the one it
+    /// returned. Observations and Events come first, to be told at once: each newest value once.
+    ///
+    /// A node calls this and [`Store::take_batch`] at the end of each turn, this one first.
+    pub fn take_news(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        let at_once: Vec<Verified> = self.fresh_observations();
+        if !at_once.is_empty() {
+            news.push(News { after: None, records: at_once });
+        }
+        let mut batches: BTreeMap<PersistId, Vec<Verified>> = BTreeMap::new();
+        for (batch, record) in std::mem::take(&mut self.news.durable) {
+            batches.entry(batch).or_default().push(Verified::own(record));
+        }
+        news.extend(batches.into_iter().map(|(batch, records)| {
+            let after = (batch > self.durable).then_some(batch);
+            News { after, records }
+        }));
+        news
+    }
+
+    fn fresh_observations(&mut self) -> Vec<Verified> {
+        let seen = std::mem::take(&mut self.news.seen);
+        seen.into_iter().filter_map(|uid| self.signed_observation(uid)).map(Verified::own).collect()
+    }
+
+    /// Signs what this node's kubelet saw of an object, unless it is signed already: disk and peers get the same bytes.
+    pub(super) fn signed_observation(&mut self, uid: Uid) -> Option<Arc<[u8]>> {
+        let register = self.objects.get(&uid)?.observed.get(&self.scribe.node)?;
+        if let Some(record) = &register.record {
+            return Some(Arc::clone(record));
+        }
+        let record = self.observation_record(uid, register);
+        let register = self.objects.get_mut(&uid)?.observed.get_mut(&self.scribe.node)?;
+        if let Ok(Body::Register { value, .. }) = Record::read(Arc::clone(&record)).map(|record| record.body) {
+            *register = Register::signed(register.stamp, Arc::clone(&record), value);
+        }
+        Some(record)
+    }
+
+    /// There is nothing to write or tell of an observation any more.
+    pub(super) fn forget_observation(&mut self, uid: Uid) {
+        self.unwritten.remove(&uid);
+        self.news.seen.remove(&uid);
+    }
+
+    /// Hands a record of this node to the next batch, and then to peers.
+    pub(super) fn tell(&mut self, record: Arc<[u8]>) {
+        self.news.durable.push((self.taken.next(), Arc::clone(&record)));
+        self.save(record);
+    }
+
+    /// Hands a record to the next batch.
+    pub(super) fn save(&mut self, record: Arc<[u8]>) {
+        self.unsaved.add(self.taken.next(), RecordId::of(&record));
+        self.outbox.push(record);
+        self.urgent = true;
+    }
+}

@@ -21,9 +21,9 @@ import testnet as net  # noqa: E402
 FOLDER = net.RUN / "n1"
 
 
-def up():
-    """Makes the testnet with one node and the release build, without the sample app."""
-    net.testnet("up", "--nodes", "1", "--bare", timeout=3000)
+def up(nodes=1):
+    """Makes the testnet with so many nodes and the release build, without the sample app."""
+    net.testnet("up", "--nodes", str(nodes), "--bare", timeout=3000)
 
 
 def down():

@@ -43,13 +43,16 @@ address() { echo "10.200.$(subnet).$(cat "$(folder "$1")/number" 2>/dev/null || 
 folder() { echo "$run/$1"; }
 node_exists() { [ -d "$(folder "$1")" ] || die "there is no node $1 (nodes: $(nodes))"; }
 nodes() { (cd "$run" 2>/dev/null && ls -d n[0-9]* 2>/dev/null | tr '\n' ' ') || true; }
+# All hosts, those too that tests add and that no command of the testnet starts an agent on (x1, x2 ...).
+hosts() { (cd "$run" 2>/dev/null && ls -d n[0-9]* x[0-9]* 2>/dev/null | tr '\n' ' ') || true; }
 first() { [ "$1" = n1 ]; }
 
-# Makes a host: a namespace with a cable to the switch.
+# Makes a host, a namespace with a cable to the switch: make_host NAME [LAST NUMBER OF ITS ADDRESS]
 make_host() {
   local node=$1 space
   space=$(ns "$node")
   mkdir -p "$(folder "$node")"
+  [ $# = 1 ] || echo "$2" >"$(folder "$node")/number"
   [ -e "/run/netns/$space" ] && return
   ip netns add "$space"
   ip -n "$space" link set lo up

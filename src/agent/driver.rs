@@ -16,7 +16,7 @@ use crate::ids::RequestId;
 use crate::kubelet::action::Observation;
 use crate::mesh::{Directory, Mesh, Peer};
 use crate::node::io::TICK;
-use crate::node::message::encode;
+use crate::node::message::frames;
 use crate::node::{Effect, Input, Node};
 use crate::runtime::Runtime;
 use crate::trust::{Admission, JoinRequest};
@@ -113,7 +113,11 @@ impl Driver {
             match effect {
                 Effect::Persist { id, records, urgent } => self.writer.write(Job::Append { id, records, urgent }),
                 Effect::Save { id, ballot, registers } => self.votes.save(id, ballot, registers),
-                Effect::Send { to, lane, messages } => self.mesh.send(to, lane, Bytes::from(encode(&messages))),
+                Effect::Send { to, lane, messages } => {
+                    for frame in frames(&messages) {
+                        self.mesh.send(to, lane, Bytes::from(frame));
+                    }
+                }
                 Effect::Publish(snapshot) => drop(self.door.snapshot.send_replace(snapshot)),
                 Effect::Answer { id, result } => callers.answer(id, result),
                 Effect::Route(routes) => drop(self.door.routes.send_replace(routes)),

@@ -120,3 +120,7 @@ async fn apply_at(
     let applied = tokio::time::timeout(ANSWER, applicant.apply(member, stream, look)).await;
     applied.unwrap_or_else(|_| Err(Failure::Passing("it does not answer in time".into())))
 }
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

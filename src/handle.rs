@@ -115,7 +115,8 @@ pub trait Calls: Send + Sync {
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
     /// Bytes to and from a pod's TCP port. The far agent sends one byte, 0x01, after its dial succeeded, and closes the
-    /// stream if it did not; then both sides' bytes are the connection's.
+    /// stream if it did not; then both sides send pieces, each with its length before it (two bytes, big-endian). Length
+    /// 0 says that the sender has finished; a stream that ends without it was reset.
     Tcp(SocketAddrV4),
     /// Datagrams to and from a pod's UDP port, each with its length before it (two bytes, big-endian), after the
     /// same first byte.

@@ -6,55 +6,52 @@
 //!
 //! The room knows nothing of what registers mean, of sockets or of disks: messages and moments come in, messages and
 //! what must be saved go out. What depends on a save waits inside until [`Input::Saved`].
+//!
+//! ```text
+//!            no beat for long, or leader Gone       a majority would vote
+//! Follower ------------------------------> Asking -----------------------> Candidate
+//!   ^  ^                                     |      (a sole voter at once)    |    |
+//!   |  +----------- a beat ------------------+----------- a beat -------------+    | a majority has voted
+//!   |                                                                              v
+//!   +-- newer term, no majority heard -- Leader, established <-- Leader, taking over:
+//!                                        Role::Leader            reads a majority, re-stamps, writes to a majority
+//! ```
+//!
+//! A member that is no voter (*learner*) is a follower that never asks. It gets beats and registers like a voter.
+//!
+//! *Invariants.* The rules they rest on are named in `rule::Rule`; tests break each and are caught.
+//! - **One leader a term**: each voter votes once a term, durably, and any two majorities share a voter.
+//! - **Decided stays**: a proposal answered with `Ok` is in effect, or overwritten by a later one of its key, under
+//!   every later leader.
+//! - **Passed over stays passed over**: what a new leader did not find when it took over never comes into effect.
+//! - **Committed only grows**: what a run shows in effect never goes back to an older stamp. A crash may cost the
+//!   newest of that knowledge (not the registers); the next leader brings it back.
+//! - **No configuration ahead of its registers**: who knows that a node votes knows all that was in effect when it
+//!   was made a voter, its membership record among it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod follow;
+mod grow;
+mod lead;
+mod machine;
+mod message;
+mod register;
+mod rule;
+mod save;
+mod vote;
+mod voters;
+mod wire;
 
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 use crate::ids::{NodeId, Term};
 
-/// When a register was written: compares as (term, seq).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Stamp {
-    /// The leader's term.
-    pub term: Term,
-    /// Its number among the leader's writes, from 1.
-    pub seq: u64,
-}
-
-/// One quorum register.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Register {
-    /// When it was written.
-    pub stamp: Stamp,
-    /// What it says; opaque here.
-    pub value: Vec<u8>,
-}
-
-/// Quorum registers by name, such as `member/<node id>`.
-pub type Registers = BTreeMap<String, Register>;
-
-/// Who votes. Compares as (term, version) (the paper's configTerm, configVersion).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Voters {
-    /// The term of the leader that made or restamped it.
-    pub term: Term,
-    /// Grows by one with every change.
-    pub version: u64,
-    /// The voters.
-    pub members: BTreeSet<NodeId>,
-}
-
-/// What a voter must not forget: durable before any answer that depends on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ballot {
-    /// The newest term this node takes part in.
-    pub term: Term,
-    /// For whom it voted in that term.
-    pub voted_for: Option<NodeId>,
-    /// The newest configuration it has seen.
-    pub voters: Voters,
-}
+pub use machine::Election;
+pub use message::{BadMessage, MAX_MESSAGE, Message};
+pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, Register, Registers, Stamp};
+pub use voters::{Ballot, MOST_VOTERS, Voters, VotersId};
 
 /// Numbers saves, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +136,9 @@ pub enum Undecided {
     /// It led no longer before a majority had it.
     #[error("leadership was lost before a majority of voters had it")]
     Lost,
+    /// The key is empty, too long or begins with `~`, or the value or all registers together are too large.
+    #[error("the register's name or size is out of bounds")]
+    OutOfBounds,
 }
 
 /// What part this node plays.
@@ -156,10 +156,6 @@ pub enum Role {
     },
 }
 
-/// What members say to each other about leading. The wire form is minicbor; numbers are never used again.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Message {}
-
 /// How long things take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -169,33 +165,9 @@ pub struct Timing {
     pub patience: std::time::Duration,
 }
 
-/// The machine of one node.
-#[derive(Debug)]
-pub struct Election {}
-
-impl Election {
-    /// Makes the machine of node `me` from what its disk holds. `seed`: where its randomness comes from.
-    pub fn new(_me: NodeId, _seed: u64, _timing: Timing, _ballot: Ballot, _registers: Registers) -> Self {
-        todo!()
-    }
-
-    /// Takes an input and returns what is to be done, in order.
-    pub fn handle(&mut self, _now: crate::time::Mono, _input: Input) -> Vec<Output> {
-        todo!()
-    }
-
-    /// Returns the registers that are in effect as far as this node knows.
-    pub fn committed(&self) -> &Registers {
-        todo!()
-    }
-
-    /// Returns the newest ballot, saved or being saved.
-    pub fn ballot(&self) -> &Ballot {
-        todo!()
-    }
-
-    /// Returns the part this node plays.
-    pub fn role(&self) -> Role {
-        todo!()
+/// A beat every 150 ms, 600 ms of patience: a dead leader is replaced in 0.4 to 1 s, a lost beat or two do no harm.
+impl Default for Timing {
+    fn default() -> Self {
+        Self { beat: std::time::Duration::from_millis(150), patience: std::time::Duration::from_millis(600) }
     }
 }

@@ -7,33 +7,61 @@
 //! whoever has them.
 //!
 //! *Exchange.* With every peer that is (again) connected, on a gap that nobody can fill, and every so often,
-//! two members compare fingerprints of all records; if they differ, sorted lists of record ids, and send each other
+//! two members compare fingerprints of all records; if they differ, lists of record ids, and send each other
 //! what the other lacks. [`Output::Exchanged`] says that all the peer held when it began is here.
 //!
-//! Correctness is the exchange's; batches are for speed.
+//! Correctness is the exchange's; batches are for speed. So a member that lies about batches (numbers that are not,
+//! another's number with other records) delays what it lied about until the next exchange, and no more.
+//!
+//! Files: `message` is what is said, `wire` its form; `log` keeps one origin's batches, `logs` all of them and says
+//! what is to be pulled; `fingerprint` sums up what is held, `session` is one exchange with one peer,
+//! `transfer` what it carries in parts, `exchanges` begins and ends them.
+//!
+//! Invariants, each with its tests:
+//! - *convergence*: members that stay connected come to hold the same records, whatever was lost;
+//! - *an exchange is no promise before it is kept*: `Exchanged` comes after the last delivery, on either side;
+//! - *quiet is cheap*: equal holdings cost three small messages;
+//! - *bounded*: what a peer says is held only up to the limits beside each type; strangers' frames begin nothing.
 
-use std::collections::BTreeMap;
+mod exchanges;
+mod fingerprint;
+mod log;
+mod logs;
+mod message;
+mod session;
+mod transfer;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::NodeId;
 use crate::store::{RecordId, Verified};
 use crate::time::Mono;
+
+use exchanges::Exchanges;
+use logs::Logs;
+use message::{Batch, Records, Step};
+use session::Context;
+
+pub use message::{Malformed, Message};
+pub use wire::{numbers_of_bytes, numbers_to_bytes};
 
 /// A node's run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The node.
     pub node: NodeId,
-    /// Which of its runs.
+    /// Which of its runs. A later run has a higher number.
     pub incarnation: u64,
 }
 
-/// Up to which batch a node has everything of each origin.
+/// Up to which batch a node has everything of each origin: node to incarnation and number.
 pub type Numbers = BTreeMap<NodeId, (u64, u64)>;
-
-/// What members say to each other about records.
-#[derive(Clone, Debug)]
-pub enum Message {}
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -60,7 +88,7 @@ pub enum Input {
     Publish(Vec<Verified>),
     /// Begin an exchange with a member now, or as soon as it is connected.
     Exchange(NodeId),
-    /// Time has passed.
+    /// Time has passed. Comes every 100 ms or so.
     Tick,
 }
 
@@ -85,7 +113,7 @@ pub enum Output {
     Exchanged {
         /// With whom.
         peer: NodeId,
-        /// When it began.
+        /// When it began, by this node's clock.
         began: Mono,
     },
 }
@@ -95,26 +123,166 @@ pub trait Holdings {
     /// Lists the ids of all records that peers should have.
     fn ids(&self) -> Vec<RecordId>;
     /// Returns the records that are held of `ids`, in an order in which they can be merged.
-    fn records(&self, ids: &std::collections::BTreeSet<RecordId>) -> Vec<Arc<[u8]>>;
+    fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>>;
 }
+
+/// How long a batch may be on its way to the disk after it was delivered. Numbers that an exchange vouches for are at
+/// least this old, since what is not durable yet is not among the holdings that are compared.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How often it is noted which numbers are how old.
+const NOTING: Duration = Duration::from_secs(1);
+/// The most bytes and records of a batch; a record that is larger travels alone.
+const BATCH_BYTES: usize = 32 << 10;
+const BATCH_RECORDS: usize = 64;
 
 /// The machine of one node.
 #[derive(Debug)]
-pub struct Gossip {}
+pub struct Gossip {
+    connected: BTreeSet<NodeId>,
+    logs: Logs,
+    exchanges: Exchanges,
+    /// What [`Logs::numbers`] said at least [`SETTLING`] ago.
+    settled: Numbers,
+    settling: VecDeque<(Mono, Numbers)>,
+}
 
 impl Gossip {
     /// Makes the machine of a run. `seed`: where its randomness comes from.
-    pub fn new(_me: Origin, _seed: u64) -> Self {
-        todo!()
+    pub fn new(me: Origin, seed: u64) -> Self {
+        Self {
+            connected: BTreeSet::new(),
+            logs: Logs::new(me),
+            exchanges: Exchanges::new(me, seed),
+            settled: Numbers::new(),
+            settling: VecDeque::new(),
+        }
     }
 
     /// Takes an input and returns what is to be done, in order.
-    pub fn handle(&mut self, _now: Mono, _input: Input, _holdings: &dyn Holdings) -> Vec<Output> {
-        todo!()
+    pub fn handle(&mut self, now: Mono, input: Input, holdings: &dyn Holdings) -> Vec<Output> {
+        let mut out = Vec::new();
+        match input {
+            Input::Connected(peer) => {
+                self.connected.insert(peer);
+                self.exchange(now, holdings, &mut out, |exchanges, cx| exchanges.connected(peer, cx));
+            }
+            Input::Gone(peer) => {
+                self.connected.remove(&peer);
+                self.logs.gone(peer);
+                self.exchanges.gone(peer);
+            }
+            Input::Received { from, message } => self.received(now, from, message, holdings, &mut out),
+            Input::Heard { from, numbers } if self.connected.contains(&from) => {
+                self.logs.heard(now, from, &numbers, &self.connected);
+            }
+            Input::Heard { .. } => {}
+            Input::Publish(records) => self.publish(&records, &mut out),
+            Input::Exchange(peer) => {
+                self.exchange(now, holdings, &mut out, |exchanges, cx| exchanges.ask(peer, cx));
+            }
+            Input::Tick => self.tick(now, holdings, &mut out),
+        }
+        out
     }
 
     /// Returns what this node has, to be told with every probe.
     pub fn numbers(&self) -> &Numbers {
-        todo!()
+        self.logs.numbers()
     }
+
+    fn publish(&mut self, records: &[Verified], out: &mut Vec<Output>) {
+        let raws: Vec<Arc<[u8]>> = records.iter().map(|record| Arc::clone(&record.record().raw)).collect();
+        for records in batches(&raws) {
+            let (origin, number) = self.logs.publish(&records);
+            for to in &self.connected {
+                let batches = vec![Batch { number, records: Records::Raw(Arc::clone(&records)) }];
+                out.push(Output::Send { to: *to, message: Message::Batches { origin, batches } });
+            }
+        }
+    }
+
+    fn received(&mut self, now: Mono, from: NodeId, message: Message, holdings: &dyn Holdings, out: &mut Vec<Output>) {
+        match message {
+            Message::Batches { origin, batches } => {
+                for batch in batches {
+                    let records = self.logs.take(now, from, origin, batch, &self.connected);
+                    out.extend((!records.is_empty()).then_some(Output::Deliver { from, records }));
+                }
+            }
+            // Its words were quicker than the news of its connection: with that an exchange begins from here.
+            Message::Exchange { step: Step::Begin { .. }, .. } if !self.connected.contains(&from) => {
+                self.exchange(now, holdings, out, |exchanges, cx| exchanges.ask(from, cx));
+            }
+            // An answer to who is not connected would reach nobody.
+            _ if !self.connected.contains(&from) => {}
+            Message::Pull { origin, numbers } => {
+                out.push(Output::Send { to: from, message: self.logs.answer(origin, &numbers) });
+            }
+            Message::Lacking { origin } => {
+                if self.logs.lacks(now, from, origin) {
+                    self.exchanges.gap(now, from);
+                }
+            }
+            Message::Exchange { session, step } => {
+                self.exchange(now, holdings, out, |exchanges, cx| exchanges.received(from, session, step, cx));
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Mono, holdings: &dyn Holdings, out: &mut Vec<Output>) {
+        self.settle(now);
+        self.exchange(now, holdings, out, Exchanges::tick);
+        for wish in self.logs.wishes(now, &self.connected, |peer| self.exchanges.is_busy(peer)) {
+            match wish {
+                logs::Wish::Pull { from, origin, numbers } => {
+                    out.push(Output::Send { to: from, message: Message::Pull { origin, numbers } });
+                }
+                logs::Wish::Exchange(peer) => self.exchanges.gap(now, peer),
+            }
+        }
+    }
+
+    /// Lets exchanges go on, and takes as known what those that ended were told.
+    fn exchange(
+        &mut self,
+        now: Mono,
+        holdings: &dyn Holdings,
+        out: &mut Vec<Output>,
+        go: impl FnOnce(&mut Exchanges, &mut Context<'_>),
+    ) {
+        let mut cx = Context { now, holdings, numbers: &self.settled, out, learnt: Vec::new() };
+        go(&mut self.exchanges, &mut cx);
+        for numbers in std::mem::take(&mut cx.learnt) {
+            self.logs.cover(now, &numbers, &self.connected);
+        }
+    }
+
+    /// Notes which numbers are so old that what they stand for is among the holdings.
+    fn settle(&mut self, now: Mono) {
+        while self.settling.front().is_some_and(|(at, _)| now.since(*at) >= SETTLING) {
+            self.settled = self.settling.pop_front().map(|(_, numbers)| numbers).unwrap_or_default();
+        }
+        let newest = self.settling.back();
+        let noted = newest.map_or(&self.settled, |(_, numbers)| numbers);
+        if newest.is_none_or(|(at, _)| now.since(*at) >= NOTING) && noted != self.logs.numbers() {
+            self.settling.push_back((now, self.logs.numbers().clone()));
+        }
+    }
+}
+
+/// Splits records into batches.
+fn batches(records: &[Arc<[u8]>]) -> Vec<Arc<[Arc<[u8]>]>> {
+    let mut batches = Vec::new();
+    let (mut first, mut bytes) = (0, 0);
+    for (at, record) in records.iter().enumerate() {
+        if at > first && (bytes + record.len() > BATCH_BYTES || at - first == BATCH_RECORDS) {
+            batches.push(records[first..at].into());
+            (first, bytes) = (at, 0);
+        }
+        bytes += record.len();
+    }
+    if first < records.len() {
+        batches.push(records[first..].into());
+    }
+    batches
 }

@@ -156,6 +156,12 @@ impl Kubelet {
         }
     }
 
+    /// Takes note that the host has another address. Shown with the next input.
+    pub fn set_host_address(&mut self, address: Ipv4Addr) {
+        self.config.host_address = address;
+        self.workers.values_mut().for_each(|worker| worker.dirty = true);
+    }
+
     /// Takes one input and returns what is to be done, in order. A tick before anything is due costs nothing.
     pub fn handle(&mut self, now: Now, view: &Snapshot, input: Input) -> Vec<Output> {
         let mut out = Vec::new();

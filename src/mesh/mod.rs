@@ -6,16 +6,56 @@
 //!
 //! A connection on which nothing has come for 2 s is closed, and members are redialled every second (rule 14).
 
+//!
+//! ```text
+//!   send ──> Outbox ──> lane ──┐                                ┌──> lane ──> deliver ──> Event::Frame
+//!   call ──> head + stream ────┤ Link ══ TCP, noise, yamux ══ Link ├──> head ──> Event::Call
+//!   directory ──> swarm task ──┘  (gate: who gets in)           └──> up, gone ──> Connected, Gone
+//! ```
+//!
+//! One task (`swarm`) owns libp2p's swarm. The [`gate`] decides about connections; a [`handler`] in each connection
+//! opens and takes streams; each [`member`] has a session that writes its lanes and says when it comes and goes.
+//!
+//! Invariants: frames of a member come only between its Connected and its Gone; nothing of a stranger is read but the
+//! head of a call; no send ever waits; a slow reader of events holds up its peers' readers and nothing else.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod calls;
+mod dial;
+mod gate;
+mod handler;
+mod identity;
+mod lanes;
+pub mod limits;
+mod link;
+mod member;
+mod queue;
+mod swarm;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
-use crate::handle::{Call, Stream};
+use self::gate::Members;
+use self::link::Link;
+use self::swarm::{Errand, Task};
+use crate::handle::{Call, Calls, Stream};
 use crate::ids::NodeId;
 use crate::node::message::Lane;
 
@@ -59,6 +99,8 @@ pub enum Event {
     Frame {
         /// Which.
         from: NodeId,
+        /// On which lane.
+        lane: Lane,
         /// What.
         frame: Bytes,
     },
@@ -88,7 +130,24 @@ pub enum MeshError {
 
 /// A door to the mesh. Cheap to clone. Implements `handle::Calls`.
 #[derive(Clone)]
-pub struct Mesh {}
+pub struct Mesh {
+    shared: Arc<Shared>,
+}
+
+/// What the doors and the swarm's task share.
+struct Shared {
+    me: NodeId,
+    roster: ArcSwap<Roster>,
+    directory: watch::Sender<Arc<Directory>>,
+    errands: mpsc::Sender<Errand>,
+}
+
+/// The members as doors see them.
+#[derive(Default)]
+struct Roster {
+    members: Members,
+    names: BTreeMap<String, NodeId>,
+}
 
 impl Mesh {
     /// Starts a mesh that ends with `shutdown`. Events come in order for each peer.
@@ -96,22 +155,34 @@ impl Mesh {
     /// # Errors
     /// [`MeshError`].
     pub async fn start(
-        _config: Config,
-        _directory: Directory,
-        _events: mpsc::Sender<Event>,
-        _shutdown: CancellationToken,
+        config: Config,
+        directory: Directory,
+        events: mpsc::Sender<Event>,
+        shutdown: CancellationToken,
     ) -> Result<Self, MeshError> {
-        todo!()
+        let directory = Arc::new(directory);
+        let (changes, directories) = watch::channel(directory.clone());
+        let (errands, requests) = mpsc::channel(limits::ERRANDS);
+        let me = NodeId(config.key.verifying_key().to_bytes());
+        let shared = Arc::new(Shared { me, roster: ArcSwap::default(), directory: changes, errands });
+        let mut task = Task::new(&config, shared.clone(), events, shutdown)?;
+        task.set_directory(&directory);
+        tokio::spawn(task.run(directories, requests));
+        Ok(Self { shared })
     }
 
     /// Sets who the other members are. Connections to those that are not are closed.
-    pub fn set_directory(&self, _directory: Arc<Directory>) {
-        todo!()
+    pub fn set_directory(&self, directory: Arc<Directory>) {
+        self.shared.directory.send_replace(directory);
     }
 
     /// Sends a frame to a member, never waits. Without a connection it is dropped.
-    pub fn send(&self, _to: NodeId, _lane: Lane, _frame: Bytes) {
-        todo!()
+    pub fn send(&self, to: NodeId, lane: Lane, frame: Bytes) {
+        let length = frame.len();
+        let roster = self.shared.roster.load();
+        if !roster.members.get(&to).is_some_and(|m| m.outbox.push(lane, frame)) {
+            debug!(peer = ?to, ?lane, length, "a frame is dropped");
+        }
     }
 
     /// Calls whoever listens at one of `addresses` and proves to be `expected` (if given), member or not, within
@@ -121,11 +192,57 @@ impl Mesh {
     /// One sentence an address.
     pub async fn call_stranger(
         &self,
-        _addresses: &[SocketAddrV4],
-        _expected: Option<NodeId>,
-        _call: Call,
-        _patience: Duration,
+        addresses: &[SocketAddrV4],
+        expected: Option<NodeId>,
+        call: Call,
+        patience: Duration,
     ) -> Result<(NodeId, Stream), String> {
-        todo!()
+        let deadline = Instant::now() + patience;
+        if let Some((node, link)) = expected.and_then(|node| Some((node, self.link(node)?)))
+            && let Ok(Ok(stream)) = timeout_at(deadline, calls::open(&link, &call)).await
+        {
+            return Ok((node, stream));
+        }
+        let mut failures = Vec::new();
+        for address in addresses {
+            let reached = timeout_at(deadline, self.reach(*address, expected, &call)).await;
+            match reached.unwrap_or_else(|_| Err("it does not answer in time".into())) {
+                Ok(reached) => return Ok(reached),
+                Err(reason) => failures.push(format!("{address}: {reason}")),
+            }
+        }
+        Err(if failures.is_empty() { "there is no address to call".into() } else { failures.join("; ") })
+    }
+
+    async fn reach(
+        &self,
+        address: SocketAddrV4,
+        expected: Option<NodeId>,
+        call: &Call,
+    ) -> Result<(NodeId, Stream), String> {
+        let stopping = || "the mesh is shutting down".to_owned();
+        let (reached, link) = oneshot::channel();
+        let errand = Errand { address, expected, reached };
+        self.shared.errands.send(errand).await.map_err(|_| stopping())?;
+        let link = link.await.map_err(|_| stopping())??;
+        let stream = calls::open(&link, call).await.map_err(|e| format!("it answers and hangs up: {e}"))?;
+        Ok((link.node, stream))
+    }
+
+    fn link(&self, node: NodeId) -> Option<Arc<Link>> {
+        self.shared.roster.load().members.get(&node)?.link()
+    }
+}
+
+impl Calls for Mesh {
+    fn call(&self, node: &str, call: Call) -> BoxFuture<'static, io::Result<Stream>> {
+        let id = self.shared.roster.load().names.get(node).copied();
+        let link = id.and_then(|id| self.link(id));
+        let missing = format!("there is no connection to node {node:?}");
+        async move {
+            let link = link.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, missing))?;
+            calls::open(&link, &call).await
+        }
+        .boxed()
     }
 }

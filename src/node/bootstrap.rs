@@ -8,9 +8,10 @@ use crate::ids::Uid;
 use crate::object::{Key, kinds, write};
 use crate::routing::slices::SERVICE_NAME;
 use crate::store::class::{MANAGED_BY, MANAGER, NODE_LEASES};
-use crate::store::{Author, Change};
+use crate::store::{Author, Change, Precondition};
 use crate::time::Now;
 
+use super::peers::MESH_ADDRESS;
 use super::{Node, Waiter};
 
 /// Namespaces that are made if they are not there.
@@ -18,6 +19,12 @@ pub const NAMESPACES: [&str; 4] = ["default", NODE_LEASES, "kube-public", "kube-
 
 /// How often they are looked after, and the node's lease renewed, as the kubelet does.
 const UPKEEP: Duration = Duration::from_secs(10);
+
+/// How soon it is tried again while something is under way.
+const SOON: Duration = Duration::from_millis(100);
+
+/// The Lease that shows who leads.
+pub const LEADER: &str = "skein-leader";
 
 /// Tells whether a Service is the one that leads to the API.
 pub(super) fn is_api_service(service: &Key) -> bool {
@@ -28,12 +35,71 @@ impl Node {
     /// Makes what is missing and renews the lease.
     pub(super) fn upkeep(&mut self, now: Now) {
         self.next_upkeep = now.mono + UPKEEP;
+        self.show_leader(now);
+        if !self.may_found() {
+            // The first exchange brings what the cluster has.
+            self.next_upkeep = now.mono + SOON;
+            return;
+        }
         for name in NAMESPACES {
             self.ensure(now, &Key::cluster(&kinds::NAMESPACE, name), json!({}));
         }
         self.ensure(now, &Key::cluster(&kinds::NODE, &self.name), self.node_object());
         self.ensure(now, &Key::new(&kinds::SERVICE, "default", "kubernetes"), self.api_service());
-        self.renew_lease(now);
+        self.say_where_the_mesh_is(now);
+        for name in self.members_that_answer() {
+            self.renew_lease(now, &name);
+        }
+    }
+
+    /// Whether this node may make what every cluster has: its founder may, and who has seen that it is there.
+    fn may_found(&self) -> bool {
+        let sole = self.peers.members.iter().all(|member| member.id == self.store.node_id());
+        sole || self.store.snapshot().get(&Key::cluster(&kinds::NAMESPACE, "default")).is_some()
+    }
+
+    fn members_that_answer(&self) -> Vec<String> {
+        let me = self.store.node_id();
+        let here = self.peers.members.iter().filter(|m| m.id == me || self.peers.answers(&m.id));
+        here.map(|member| member.name.clone()).collect()
+    }
+
+    /// Keeps the annotation by which other members find this node.
+    fn say_where_the_mesh_is(&mut self, now: Now) {
+        let key = Key::cluster(&kinds::NODE, &self.name);
+        let Some(entry) = self.store.snapshot().get(&key) else { return };
+        let (mut object, place) = (entry.value(), self.mesh_address());
+        if object["metadata"]["annotations"][MESH_ADDRESS] == place.as_str() {
+            return;
+        }
+        object["metadata"]["annotations"][MESH_ADDRESS] = place.into();
+        let change = Change::Update { key: key.clone(), object, when: Precondition::same(entry) };
+        if let Err(rejected) = self.commit(now, Author::Client, change, Waiter::Nobody) {
+            // A write to it is under way: the next look will tell.
+            tracing::debug!(%key, %rejected, "not told yet where the mesh is");
+            self.next_upkeep = now.mono + SOON;
+        }
+    }
+
+    fn mesh_address(&self) -> String {
+        std::net::SocketAddrV4::new(self.address, self.mesh_port).to_string()
+    }
+
+    /// Shows who leads, as this node sees it: a Lease beside those of the nodes.
+    pub(super) fn show_leader(&mut self, now: Now) {
+        let leader = self.leading.leader(self.store.node_id()).map(|id| self.peers.name_of(&id));
+        let lease = leader.map(|leader| {
+            json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {
+                    "name": LEADER, "namespace": NODE_LEASES,
+                    "uid": Uid::derived(&[b"lease", LEADER.as_bytes()]),
+                    "creationTimestamp": crate::time::Wall(0).to_string(),
+                },
+                "spec": {"holderIdentity": leader, "leaseTransitions": self.term.0},
+            })
+        });
+        self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, LEADER), lease);
     }
 
     fn ensure(&mut self, now: Now, key: &Key, mut object: Value) {
@@ -56,7 +122,10 @@ impl Node {
 
     fn node_object(&self) -> Value {
         json!({"metadata": {
-            "annotations": {"skein.dev/node-id": self.store.node_id().to_string()},
+            "annotations": {
+                "skein.dev/node-id": self.store.node_id().to_string(),
+                MESH_ADDRESS: self.mesh_address(),
+            },
             "labels": {
                 "kubernetes.io/hostname": self.name,
                 "kubernetes.io/os": "linux",
@@ -94,19 +163,19 @@ impl Node {
         }))
     }
 
-    fn renew_lease(&mut self, now: Now) {
-        let Some(node) = self.store.snapshot().get(&Key::cluster(&kinds::NODE, &self.name)) else { return };
+    fn renew_lease(&mut self, now: Now, name: &str) {
+        let Some(node) = self.store.snapshot().get(&Key::cluster(&kinds::NODE, name)) else { return };
         let created = node.value()["metadata"]["creationTimestamp"].take();
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {
-                "name": self.name, "namespace": NODE_LEASES,
+                "name": name, "namespace": NODE_LEASES,
                 "uid": Uid::derived(&[b"lease", &node.uid.0]), "creationTimestamp": created,
-                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}],
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.uid}],
             },
-            "spec": {"holderIdentity": self.name, "leaseDurationSeconds": 40, "renewTime": now.wall.micro_time()},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now.wall.micro_time()},
         });
-        self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, &self.name), Some(lease));
+        self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, name), Some(lease));
     }
 }
 

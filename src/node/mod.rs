@@ -10,39 +10,52 @@
 //! * *Acknowledged is durable*: a request is answered only when its records are on disk.
 //! * *No runaway work* (rule 12): a key is reconciled again only on a view that holds all changes of its last
 //!   reconcile.
+//! * *One decides*: controllers and scheduler run only while this node is the established leader.
+//! * *Durable before told*: peers hear of a write only once it is on this node's disk.
 
 pub mod io;
 pub mod message;
 
+mod admission;
 mod bootstrap;
+mod leading;
 mod local;
 mod notes;
+mod peers;
 mod placement;
 mod requests;
+mod telling;
 mod traffic;
 mod work;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
 
 use crate::election::{Ballot, Registers};
 use crate::ids::{ClusterId, RequestId, Revision, Term};
 use crate::kubelet::{self, Kubelet};
-use crate::object::kinds::KINDS;
+use crate::object::kinds::{self, KINDS};
 use crate::routing;
 use crate::store::{
     self, Author, Change, Committed, OpenReport, Receipt, Rejected, Snapshot, Store, Ticket, WatchEvent,
 };
 use crate::time::Now;
 use crate::trust::ClusterSettings;
+use crate::{election, gossip, membership};
 
 pub use io::{Effect, Input, Request};
 
+use crate::gossip::Origin;
+use admission::Admissions;
+use leading::Leading;
 use notes::Recorder;
+use peers::Peers;
 use placement::Placement;
+use telling::Telling;
 use traffic::Traffic;
 use work::{Work, WorkQueue};
 
@@ -68,6 +81,8 @@ pub struct Config {
     pub ballot: Ballot,
     /// The registers on this node's disk: the founder's own membership record, or the table that a joiner was given.
     pub registers: Registers,
+    /// Where members may be whose address is not known yet: those of a joiner's token.
+    pub seeds: Vec<SocketAddrV4>,
     /// The store's own.
     pub store: store::Config,
     /// The kubelet's own.
@@ -83,6 +98,8 @@ pub struct Node {
     api_port: u16,
     api_address: Ipv4Addr,
     pod_range: Ipv4Net,
+    mesh_port: u16,
+    /// The newest term this node knows: stamps what it decides while it leads.
     term: Term,
     store: Store,
     kubelet: Kubelet,
@@ -90,6 +107,10 @@ pub struct Node {
     placement: Placement,
     traffic: Traffic,
     recorder: Recorder,
+    leading: Leading,
+    peers: Peers,
+    telling: Telling,
+    admissions: Admissions,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
     /// Up to where the rooms have seen the store's changes.
@@ -118,14 +139,22 @@ const ROUNDS: usize = 16;
 impl Node {
     /// Makes a node of the records on its disk.
     pub fn new(config: Config, records: impl IntoIterator<Item = Vec<u8>>, now: Now) -> (Self, OpenReport) {
+        let key = config.store.key.clone();
+        let (id, run) = (config.store.node, config.store.incarnation);
+        let seed = seed(&config.store.seed, run);
         let (store, report) = Store::open(config.store, records, now);
-        let node = Self {
+        let mut node = Self {
             name: config.name,
             address: config.address,
             api_port: config.api_port,
             api_address: config.api_address,
             pod_range: config.pod_range,
+            mesh_port: config.mesh_port,
             term: config.ballot.term,
+            leading: Leading::new(id, seed, config.ballot, config.registers),
+            peers: Peers::new(config.cluster, config.seeds),
+            telling: Telling::new(Origin { node: id, incarnation: run }, seed),
+            admissions: Admissions::new(key, config.settings),
             seen: store.snapshot().revision(),
             published: Revision(0),
             store,
@@ -139,6 +168,7 @@ impl Node {
             effects: Vec::new(),
             next_upkeep: crate::time::Mono::default(),
         };
+        node.read_members();
         (node, report)
     }
 
@@ -159,13 +189,13 @@ impl Node {
 
     /// Begins: wakes every room with what the store holds.
     pub fn start(&mut self, now: Now) -> Vec<Effect> {
+        self.members_changed(now);
+        self.elect(now, election::Input::Tick);
         self.upkeep(now);
-        self.work.add_all(crate::controllers::all(self.store.snapshot()), now.mono);
-        self.placement.start(self.store.snapshot());
         self.traffic.start(self.store.snapshot());
         self.wake_kubelet(now, kubelet::Input::Changed);
         self.settle(now);
-        self.outputs()
+        self.outputs(now)
     }
 
     /// Takes an input and returns what is to be done, in order.
@@ -176,17 +206,28 @@ impl Node {
                 for (ticket, committed) in self.store.persisted(id) {
                     self.shown(now, ticket, committed);
                 }
+                self.tell_what_waited(now, id);
+                self.note_durable(now, id);
             }
+            Input::Received { from, messages } => self.received(now, from, messages),
+            Input::Connected(peer) => self.gossip(now, gossip::Input::Connected(peer)),
+            Input::Gone { peer, reset } => self.gone(now, peer, reset),
+            Input::Saved(id) => self.elect(now, election::Input::Saved(id)),
+            Input::Join { id, request } => self.asked_to_admit(now, admission::Asker::Here(id), request),
+            Input::Address(address) => self.moved(now, address),
             Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
             Input::Tick => self.tick(now),
-            _ => todo!(),
         }
         self.settle(now);
-        self.outputs()
+        self.outputs(now)
     }
 
     fn tick(&mut self, now: Now) {
         self.store.tick(now);
+        self.elect(now, election::Input::Tick);
+        self.watch_peers(now, membership::Input::Tick);
+        self.gossip(now, gossip::Input::Tick);
+        self.give_up_on_answers(now);
         if now.mono >= self.next_upkeep {
             self.upkeep(now);
         }
@@ -198,8 +239,10 @@ impl Node {
         for _ in 0..ROUNDS {
             let events = self.fresh_events();
             self.dispatch(now, &events);
-            self.place_pods(now);
-            self.run_work(now);
+            if self.leading.is_leader() {
+                self.place_pods(now);
+                self.run_work(now);
+            }
             self.refresh_traffic(now);
             if self.store.snapshot().revision() == self.seen {
                 break;
@@ -227,16 +270,23 @@ impl Node {
     }
 
     fn dispatch(&mut self, now: Now, events: &[Arc<WatchEvent>]) {
+        let leads = self.leading.is_leader();
         if self.work.must_look_again() {
-            self.work.add_all(crate::controllers::all(self.store.snapshot()), now.mono);
-            self.placement.start(self.store.snapshot());
+            if leads {
+                self.look_at_everything(now);
+            }
             self.traffic.start(self.store.snapshot());
         }
         for event in events {
-            self.work.add_all(crate::controllers::affected(event, self.store.snapshot()), now.mono);
-            self.placement.notice(event);
+            if leads {
+                self.work.add_all(crate::controllers::affected(event, self.store.snapshot()), now.mono);
+                self.placement.notice(event);
+            }
             self.traffic.notice(event, self.store.snapshot());
             self.recorder.notice(event);
+        }
+        if events.iter().any(|e| e.key().kind == &kinds::NODE) {
+            self.refresh_directory();
         }
         if events.iter().any(|e| local::concerns(e, &self.name)) {
             self.wake_kubelet(now, kubelet::Input::Changed);
@@ -270,9 +320,11 @@ impl Node {
     }
 
     /// Gathers the outputs of this turn: what must be written, what is shown, answers, then the rest.
-    fn outputs(&mut self) -> Vec<Effect> {
+    fn outputs(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.tell_news(now);
         if let Some(batch) = self.store.take_batch() {
+            self.telling.taken = batch.id;
             effects.push(Effect::Persist { id: batch.id, records: batch.records, urgent: batch.urgent });
         }
         let view = self.store.snapshot();
@@ -282,6 +334,15 @@ impl Node {
         }
         effects.extend(self.answers.drain(..).map(|(id, result)| Effect::Answer { id, result }));
         effects.append(&mut self.effects);
+        effects.extend(self.telling.frames());
         effects
     }
+}
+
+/// Draws the number from which this run's timing comes.
+fn seed(seed: &[u8; 32], run: u64) -> u64 {
+    let digest = Sha256::new_with_prefix(b"timing").chain_update(seed).chain_update(run.to_be_bytes()).finalize();
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(bytes)
 }

@@ -33,6 +33,11 @@ impl Placement {
         self.waiting = pods.map(|e| (e.key.clone(), Mono::default())).collect();
     }
 
+    /// Forgets the pods that wait: another node decides now.
+    pub fn rest(&mut self) {
+        self.waiting.clear();
+    }
+
     /// A binding is shown now.
     pub fn binding_shown(&mut self) {
         self.bindings -= 1;

@@ -38,7 +38,7 @@ impl Traffic {
     pub fn notice(&mut self, event: &WatchEvent, view: &Snapshot) {
         self.stale.extend(routing::affected(view, event));
         let kind = event.key().kind;
-        self.routes_stale |= [&kinds::SERVICE, &kinds::ENDPOINT_SLICE, &kinds::NAMESPACE].contains(&kind);
+        self.routes_stale |= [&kinds::SERVICE, &kinds::ENDPOINT_SLICE, &kinds::NAMESPACE, &kinds::NODE].contains(&kind);
     }
 }
 

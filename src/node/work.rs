@@ -49,6 +49,13 @@ impl WorkQueue {
         *slot = at.min(*slot);
     }
 
+    /// Forgets what is due: another node decides now. What is not shown yet stays known, should this one lead again.
+    pub fn rest(&mut self) {
+        self.due.clear();
+        self.failures.clear();
+        self.busy.values_mut().for_each(|busy| busy.again = None);
+    }
+
     /// Asks for everything to be looked at again.
     pub fn look_again(&mut self) {
         self.look_again = true;

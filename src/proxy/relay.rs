@@ -78,7 +78,7 @@ fn copy_some(from: &TcpStream, to: &TcpStream) -> io::Result<Copied> {
     })
 }
 
-async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match to.try_write(rest) {
             Ok(written) => rest = &rest[written..],
@@ -89,7 +89,8 @@ async fn write_all(to: &TcpStream, mut rest: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn finish(to: &TcpStream) -> io::Result<()> {
+/// Tells the receiver that no more will come.
+pub(super) fn finish(to: &TcpStream) -> io::Result<()> {
     match SockRef::from(to).shutdown(Shutdown::Write) {
         // It has closed meanwhile: there is nobody to tell.
         Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -13,13 +14,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::handle::Calls;
 use crate::hostnet::FirewallError;
 use crate::routing::Routes;
 use crate::routing::routes::{Backends, Listen, Protocol};
 use crate::time::Mono;
 
+use super::guide::Guide;
 use super::namespace::Namespace;
-use super::target::{Target, now};
+use super::target::{Pick, Target, now};
 use super::{tcp, udp};
 
 /// How often the host's firewall is looked after.
@@ -31,12 +34,21 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Limits and patience of the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// This node's name: endpoints of other nodes are reached through their agents.
+    pub node: String,
+    /// The pods of all nodes. What is not in it is dialled directly, whatever node it is on.
+    pub pods: Ipv4Net,
+    /// The pods of this node.
+    pub own_pods: Ipv4Net,
     /// How many TCP connections may be open at once; each takes two files. Beyond, clients wait to be accepted.
     pub connections: usize,
     /// How many UDP flows there may be at once; each takes one file. Beyond, the oldest give way.
     pub flows: usize,
+    /// How many connections and flows from other nodes' agents there may be at once; each takes one file. Beyond, calls
+    /// are refused.
+    pub exits: usize,
     /// How long an endpoint may be silent before another one is dialled beside it (rules, 24).
     pub patience: Duration,
     /// How long a client waits in all before it is told that no endpoint answers.
@@ -52,8 +64,12 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            node: String::new(),
+            pods: Ipv4Net::new_assert(Ipv4Addr::new(10, 240, 0, 0), 12),
+            own_pods: Ipv4Net::new_assert(Ipv4Addr::new(10, 240, 0, 0), 24),
             connections: 8_192,
             flows: 2_048,
+            exits: 4_096,
             patience: Duration::from_millis(250),
             give_up: Duration::from_secs(5),
             udp_idle: Duration::from_secs(60),
@@ -64,9 +80,10 @@ impl Default for Config {
 }
 
 /// What all listeners share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// Leads to other nodes' agents.
+    pub(super) calls: Arc<dyn Calls>,
     /// Open connections.
     pub(super) tasks: TaskTracker,
     /// Cancelled when connections have to end.
@@ -77,21 +94,29 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(config: Config) -> Self {
+    fn new(config: Config, calls: Arc<dyn Calls>) -> Self {
+        let (connections, flows) = (Semaphore::new(config.connections), Semaphore::new(config.flows));
         Self {
             config,
+            calls,
             tasks: TaskTracker::new(),
             cut: CancellationToken::new(),
             complaints: Complaints::default(),
-            connections: Arc::new(Semaphore::new(config.connections)),
-            flows: Arc::new(Semaphore::new(config.flows)),
+            connections: Arc::new(connections),
+            flows: Arc::new(flows),
         }
     }
 
+    /// The node whose agent leads to an endpoint; `None` for one that is dialled directly.
+    pub(super) fn far<'a>(&self, pick: &'a Pick) -> Option<&'a str> {
+        let node = pick.node.as_deref()?;
+        (node != self.config.node && self.config.pods.contains(pick.address.ip())).then_some(node)
+    }
+
     /// Waits for room for one more connection. `None` when the proxy has stopped.
-    pub(super) async fn connection(&self, target: &Target) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn connection(&self, service: impl FnOnce() -> String) -> Option<OwnedSemaphorePermit> {
         if self.connections.available_permits() == 0 {
-            let (service, limit) = (&target.backends().service, self.config.connections);
+            let (service, limit) = (service(), self.config.connections);
             self.complaints
                 .say("connections", || tracing::warn!(service, limit, "too many connections: clients have to wait"));
         }
@@ -125,7 +150,6 @@ impl Complaints {
 }
 
 /// The proxy: carries connections from where the routes say to whom they say.
-#[derive(Debug)]
 pub struct Proxy {
     namespace: Namespace,
     routes: watch::Receiver<Arc<Routes>>,
@@ -135,7 +159,6 @@ pub struct Proxy {
     failing: BTreeMap<Listen, u32>,
 }
 
-#[derive(Debug)]
 struct Open {
     target: Arc<Target>,
     stop: CancellationToken,
@@ -153,15 +176,21 @@ impl Open {
 }
 
 impl Proxy {
-    /// Makes a proxy that listens in `namespace` and on the host.
-    pub fn new(config: Config, namespace: Namespace, routes: watch::Receiver<Arc<Routes>>) -> Self {
-        let shared = Arc::new(Shared::new(config));
+    /// Makes a proxy that listens in `namespace` and on the host, and reaches pods of other nodes by `calls`.
+    pub fn new(
+        config: Config,
+        namespace: Namespace,
+        routes: watch::Receiver<Arc<Routes>>,
+        calls: Arc<dyn Calls>,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(config, calls));
         Self { namespace, routes, shared, open: BTreeMap::new(), failing: BTreeMap::new() }
     }
 
     /// Works until `shutdown`, or until nobody sends routes any more; then lets connections finish for a while.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut firewall = ticker(FIREWALL);
+        let _until_the_end = self.open_pods().await.drop_guard();
         loop {
             let routes = Arc::clone(&self.routes.borrow_and_update());
             self.apply(&routes).await;
@@ -178,6 +207,21 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// Takes in what pods and host send to pods of other nodes, until what it returns is cancelled.
+    async fn open_pods(&self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        match self.namespace.redirected().await {
+            Ok(Some(listener)) => {
+                let guide = Guide::Pods(self.routes.clone());
+                tokio::spawn(tcp::serve(listener, guide, Arc::clone(&self.shared), stop.clone()));
+            }
+            // Said when the namespace was opened.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "pods of other nodes are reached by Services only"),
+        }
+        stop
     }
 
     fn retry(&self) -> Duration {
@@ -240,13 +284,15 @@ impl Proxy {
         let (to, shared, until) = (Arc::clone(&target), Arc::clone(&self.shared), stop.clone());
         let task = match listen {
             Listen::Virtual { protocol: Protocol::Tcp, address } => {
-                tokio::spawn(tcp::serve(self.namespace.tcp(address).await?, to, shared, until))
+                let listener = self.namespace.tcp(address).await?;
+                tokio::spawn(tcp::serve(listener, Guide::Service(to), shared, until))
             }
             Listen::Virtual { protocol: Protocol::Udp, address } => {
                 tokio::spawn(udp::serve(self.namespace.udp(address).await?, to, shared, until))
             }
             Listen::Node { protocol: Protocol::Tcp, port } => {
-                tokio::spawn(tcp::serve(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?, to, shared, until))
+                let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+                tokio::spawn(tcp::serve(listener, Guide::Service(to), shared, until))
             }
             Listen::Node { protocol: Protocol::Udp, port } => {
                 tokio::spawn(udp::serve(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?, to, shared, until))

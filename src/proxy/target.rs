@@ -40,7 +40,7 @@ impl Target {
             IpAddr::V6(address) => address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
         };
         let endpoint = self.balancer().pick(now(), client, &self.backends.load(), tried)?;
-        Some(Pick { target: Arc::clone(self), address: endpoint.address })
+        Some(Pick { target: Arc::clone(self), address: endpoint.address, node: endpoint.node })
     }
 
     /// Takes note that a dial failed or takes too long.
@@ -59,6 +59,8 @@ impl Target {
 pub(super) struct Pick {
     target: Arc<Target>,
     pub(super) address: SocketAddrV4,
+    /// The node that it is on.
+    pub(super) node: Option<String>,
 }
 
 impl Pick {

@@ -1,31 +1,25 @@
 //! UDP: a flow for each client, which ends when both sides have been silent for a while.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::datagrams::{self, DATAGRAM, Silence};
+use super::flow::{Answers, Far, Near, Way, is_sent};
 use super::server::Shared;
-use super::target::{Pick, Target, now};
+use super::target::{Pick, Target};
 
-/// The largest datagram.
-const DATAGRAM: usize = 65_536;
 /// How long to wait after an error of the listening socket.
 const PAUSE: Duration = Duration::from_millis(10);
-
-thread_local! {
-    /// One buffer a thread serves all flows, because nothing waits while it is in use.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; DATAGRAM]);
-}
+/// How many datagrams of one client may wait for another node; beyond, they are lost, as UDP may.
+const WAITING: usize = 64;
 
 /// Forwards datagrams until `stop`.
 pub(super) async fn serve(socket: UdpSocket, target: Arc<Target>, shared: Arc<Shared>, stop: CancellationToken) {
@@ -37,12 +31,12 @@ pub(super) async fn serve(socket: UdpSocket, target: Arc<Target>, shared: Arc<Sh
             () = stop.cancelled() => return,
             Some(ended) = listener.tasks.join_next() => {
                 // A task that was aborted has been replaced already.
-                if let Ok((client, number)) = ended {
-                    listener.forget(client, number);
+                if let Ok(ended) = ended {
+                    listener.ended(ended).await;
                 }
             }
             received = listener.socket.recv_from(&mut buffer) => match received {
-                Ok((length, client)) => listener.forward(client, &buffer[..length]).await,
+                Ok((length, client)) => listener.forward(client, &buffer[..length], Vec::new()).await,
                 Err(error) => {
                     tracing::debug!(%error, "receiving failed");
                     sleep(PAUSE).await;
@@ -58,41 +52,57 @@ struct Listener {
     shared: Arc<Shared>,
     flows: BTreeMap<SocketAddr, Flow>,
     /// The tasks that carry answers back; dropping them ends them.
-    tasks: JoinSet<(SocketAddr, u64)>,
+    tasks: JoinSet<Ended>,
     next: u64,
 }
 
 struct Flow {
     number: u64,
     address: SocketAddrV4,
-    server: Arc<UdpSocket>,
-    /// When the client was last heard, in milliseconds since boot.
-    heard: Arc<AtomicU64>,
+    way: Way,
+    silence: Arc<Silence>,
     task: AbortHandle,
     _permit: OwnedSemaphorePermit,
 }
 
+/// What a flow that has ended leaves behind.
+struct Ended {
+    client: SocketAddr,
+    number: u64,
+    /// Datagrams that wait for another endpoint, because this one was never reached.
+    undelivered: Vec<Vec<u8>>,
+    /// Endpoints that will not do for them.
+    tried: Vec<SocketAddrV4>,
+}
+
 impl Listener {
     /// Sends a client's datagram on: in its flow, or in a new one if there is none or its endpoint went away.
-    async fn forward(&mut self, client: SocketAddr, datagram: &[u8]) {
-        let mut tried = Vec::new();
+    async fn forward(&mut self, client: SocketAddr, datagram: &[u8], mut tried: Vec<SocketAddrV4>) {
         if let Some(flow) = self.flows.get(&client) {
             if !self.is_listed(flow.address) {
                 self.end(client);
-            } else if is_sent(flow.server.try_send(datagram)) {
-                return flow.heard.store(millis(), Ordering::Relaxed);
+            } else if flow.way.send(datagram) {
+                return flow.silence.broken();
             } else {
-                // What came before was answered by `port unreachable`.
-                self.target.failed(flow.address);
-                tried.push(flow.address);
+                // A way to another node is closed when its flow has just ended, which is no failure.
+                if let Way::Near(_) = flow.way {
+                    // What came before was answered by `port unreachable`.
+                    self.target.failed(flow.address);
+                    tried.push(flow.address);
+                }
                 self.end(client);
             }
         }
         while let Some(pick) = self.target.pick(client, &tried) {
             tried.push(pick.address);
             let Some(permit) = self.room() else { return };
-            match connect(pick.address).await {
-                Ok(server) if is_sent(server.send(datagram).await) => return self.begin(client, server, pick, permit),
+            if self.shared.far(&pick).is_some() {
+                return self.begin_far(client, datagram, pick, tried, permit);
+            }
+            match datagrams::connect(pick.address).await {
+                Ok(server) if is_sent(&server.send(datagram).await) => {
+                    return self.begin_near(client, server, pick, permit);
+                }
                 _ => pick.failed(),
             }
         }
@@ -109,29 +119,55 @@ impl Listener {
         }
         let service = &self.target.backends().service;
         self.shared.complaints.say("flows", || tracing::warn!(service, "too many UDP flows: the oldest gives way"));
-        let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.heard.load(Ordering::Relaxed));
+        let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.silence.since());
         let client = oldest.map(|(client, _)| *client)?;
         self.end(client);
         self.shared.flow()
     }
 
-    fn begin(&mut self, client: SocketAddr, server: UdpSocket, pick: Pick, permit: OwnedSemaphorePermit) {
-        self.next += 1;
-        let (number, address) = (self.next, pick.address);
-        let (server, heard) = (Arc::new(server), Arc::new(AtomicU64::new(millis())));
-        let answers = Answers {
-            client,
-            listener: Arc::clone(&self.socket),
-            server: Arc::clone(&server),
-            heard: Arc::clone(&heard),
-            idle: self.shared.config.udp_idle,
-            pick,
-        };
+    fn begin_near(&mut self, client: SocketAddr, server: UdpSocket, pick: Pick, permit: OwnedSemaphorePermit) {
+        let (address, server, answers) = (pick.address, Arc::new(server), self.answers(client, pick));
+        let silence = Arc::clone(&answers.silence);
+        let near = Near { server: Arc::clone(&server), answers };
+        let number = self.number();
         let task = self.tasks.spawn(async move {
-            answers.carry().await;
-            (client, number)
+            near.carry().await;
+            Ended { client, number, undelivered: Vec::new(), tried: Vec::new() }
         });
-        self.flows.insert(client, Flow { number, address, server, heard, task, _permit: permit });
+        let flow = Flow { number, address, way: Way::Near(server), silence, task, _permit: permit };
+        self.flows.insert(client, flow);
+    }
+
+    fn begin_far(
+        &mut self,
+        client: SocketAddr,
+        datagram: &[u8],
+        pick: Pick,
+        tried: Vec<SocketAddrV4>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let (inbox_in, inbox) = mpsc::channel(WAITING);
+        let way = Way::Far(inbox_in);
+        way.send(datagram);
+        let (address, answers) = (pick.address, self.answers(client, pick));
+        let silence = Arc::clone(&answers.silence);
+        let far = Far { shared: Arc::clone(&self.shared), inbox, answers };
+        let number = self.number();
+        let task = self.tasks.spawn(async move {
+            let undelivered = far.carry().await;
+            Ended { client, number, undelivered, tried }
+        });
+        self.flows.insert(client, Flow { number, address, way, silence, task, _permit: permit });
+    }
+
+    fn answers(&self, client: SocketAddr, pick: Pick) -> Answers {
+        let silence = Arc::new(Silence::new(self.shared.config.udp_idle));
+        Answers { client, listener: Arc::clone(&self.socket), silence, pick }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     fn end(&mut self, client: SocketAddr) {
@@ -140,77 +176,13 @@ impl Listener {
         }
     }
 
-    fn forget(&mut self, client: SocketAddr, number: u64) {
+    async fn ended(&mut self, ended: Ended) {
+        let Ended { client, number, undelivered, tried } = ended;
         if self.flows.get(&client).is_some_and(|flow| flow.number == number) {
             self.flows.remove(&client);
         }
-    }
-}
-
-/// Carries an endpoint's answers back to the client.
-struct Answers {
-    client: SocketAddr,
-    listener: Arc<UdpSocket>,
-    server: Arc<UdpSocket>,
-    heard: Arc<AtomicU64>,
-    idle: Duration,
-    pick: Pick,
-}
-
-impl Answers {
-    async fn carry(&self) {
-        loop {
-            match timeout(self.idle, self.server.readable()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) if millis().saturating_sub(self.heard.load(Ordering::Relaxed)) < as_millis(self.idle) => {
-                    continue;
-                }
-                Err(_) => return,
-            }
-            loop {
-                match self.carry_one() {
-                    Ok(None) => self.pick.succeeded(),
-                    // The client may have gone; that is not an error of the flow.
-                    Ok(Some(waiting)) => drop(self.listener.send_to(&waiting, self.client).await),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => return self.pick.failed(),
-                }
-                tokio::task::consume_budget().await;
-            }
+        for datagram in undelivered {
+            self.forward(client, &datagram, tried.clone()).await;
         }
     }
-
-    /// Carries one datagram; returns it if it has to wait until the listening socket takes more.
-    fn carry_one(&self) -> io::Result<Option<Vec<u8>>> {
-        BUFFER.with_borrow_mut(|buffer| {
-            let length = self.server.try_recv(buffer)?;
-            match self.listener.try_send_to(&buffer[..length], self.client) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Some(buffer[..length].to_vec())),
-                _ => Ok(None),
-            }
-        })
-    }
-}
-
-async fn connect(address: SocketAddrV4) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-    socket.connect(SocketAddr::V4(address)).await?;
-    Ok(socket)
-}
-
-/// A full queue loses the datagram, as UDP may; any other error means that the endpoint is not there.
-fn is_sent(sent: io::Result<usize>) -> bool {
-    match sent {
-        Ok(_) => true,
-        Err(e) => e.kind() == io::ErrorKind::WouldBlock,
-    }
-}
-
-fn millis() -> u64 {
-    as_millis(now().0)
-}
-
-fn as_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::object::{Key, kinds};
@@ -75,7 +75,7 @@ impl Router {
     }
 
     /// Takes in a view and returns the new routes, or `None` if they are the same as before. To be called when
-    /// Services, EndpointSlices or Namespaces changed.
+    /// Services, EndpointSlices, Namespaces or Nodes changed.
     pub fn update(&mut self, view: &Snapshot) -> Option<Arc<Routes>> {
         let routes = self.project(view);
         if routes == *self.routes {
@@ -129,8 +129,14 @@ impl Router {
             let name = format!("{}.svc.{}", namespace.key.name, self.config.cluster_domain);
             routes.names.insert(name, Arc::clone(&nothing));
         }
+        routes.pod_ranges =
+            view.list(&kinds::NODE, None).filter_map(|n| Some((range_of(n)?, n.key.name.clone()))).collect();
         routes
     }
+}
+
+fn range_of(node: &Entry) -> Option<Ipv4Net> {
+    node.typed::<Node>()?.spec?.pod_cidr?.parse().ok()
 }
 
 /// Groups slices, whoever made them, by the namespace and name of their Service.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
+
 /// The data path's whole configuration at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
@@ -12,6 +14,17 @@ pub struct Routes {
     /// What names mean. Keys are lower-case and fully qualified, without the last dot
     /// (`web.shop.svc.cluster.local`).
     pub names: BTreeMap<String, Arc<Name>>,
+    /// Whose pods are where: each node's range, and its name.
+    pub pod_ranges: BTreeMap<Ipv4Net, String>,
+}
+
+impl Routes {
+    /// Returns the node to whose range `address` belongs.
+    pub fn node_of(&self, address: Ipv4Addr) -> Option<&str> {
+        // Ranges do not overlap, so only the last that begins at or before it can hold it.
+        let (range, node) = self.pod_ranges.range(..=Ipv4Net::from(address)).next_back()?;
+        range.contains(&address).then_some(node)
+    }
 }
 
 /// A place to listen at.

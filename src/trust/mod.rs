@@ -3,15 +3,18 @@
 //! The room decides what a certificate says and reads what one says. Keys and time come in as values; it draws no
 //! key, opens no file and verifies no chain (rustls does, in the API's room).
 
+pub mod admission;
 pub mod authority;
+mod base64_text;
 pub mod kubeconfig;
 pub mod member;
 pub mod token;
 pub mod user;
 
+pub use admission::{Admission, JoinRequest, Refused};
 pub use authority::Authority;
 pub use kubeconfig::{Context, Kubeconfig};
-pub use member::{Admission, ClusterSettings, JoinRequest, Member, Members, Refused, SignedMember};
+pub use member::{BadMember, ClusterSettings, Member, Members, SignedMember};
 pub use token::{BadToken, Token, TokenId};
 pub use user::User;
 

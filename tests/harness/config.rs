@@ -36,7 +36,8 @@ pub fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
         settings: ClusterSettings { pods: "10.240.0.0/12".parse().expect("a range"), services: service_range },
         mesh_port: 7443,
         ballot: Ballot { term: Term(incarnation), voted_for: None, voters },
-        registers: [(format!("member/{id}"), register)].into(),
+        registers: [(Member::register(&id), register)].into(),
+        seeds: Vec::new(),
         store: store::Config {
             node: id,
             key,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use skein::disk::{Log, MemoryFiles};
+use skein::election::{Ballot, Registers};
 use skein::ids::PersistId;
 use skein::node::{Effect, Input, Node, io::TICK};
 use skein::runtime::fake::{FakeRuntime, Knobs};
@@ -26,6 +27,9 @@ pub struct Machine {
     now: Duration,
     next_tick: Duration,
     incarnation: u64,
+    /// What the agent has saved: durable at once.
+    ballot: Option<Ballot>,
+    registers: Option<Registers>,
     agent: Option<Agent>,
     told: Vec<(Duration, Effect)>,
 }
@@ -54,6 +58,8 @@ impl Machine {
             now: Duration::ZERO,
             next_tick: TICK,
             incarnation: 0,
+            ballot: None,
+            registers: None,
             agent: None,
             told: Vec::new(),
         };
@@ -127,7 +133,10 @@ impl Machine {
         let (log, recovered) = Log::open(self.files.clone()).expect("memory can be read");
         assert_eq!(recovered.damage, Vec::<String>::new());
         let seed = [u8::try_from(self.incarnation).expect("few starts"); 32];
-        let (mut node, report) = Node::new(config(self.incarnation, seed), recovered.records, now);
+        let mut config = config(self.incarnation, seed);
+        config.ballot = self.ballot.clone().unwrap_or(config.ballot);
+        config.registers = self.registers.clone().unwrap_or(config.registers);
+        let (mut node, report) = Node::new(config, recovered.records, now);
         assert!(report.refused.is_empty(), "{:?}", report.refused);
         let outputs = node.start(now);
         self.agent = Some(Agent { node, log, unsynced: None });
@@ -159,6 +168,11 @@ impl Machine {
             match effect {
                 Effect::Persist { id, records, urgent } => self.append(id, &records, urgent),
                 Effect::Act(action) => self.docker.act(self.clock(), *action),
+                Effect::Save { id, ballot, registers } => {
+                    self.ballot = ballot.or(self.ballot.take());
+                    self.registers = registers.or(self.registers.take());
+                    self.give(Input::Saved(id));
+                }
                 told => self.told.push((self.now, told)),
             }
         }

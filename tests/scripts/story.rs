@@ -232,7 +232,7 @@ impl Story {
                 Effect::Publish(view) => self.changes(at, &view),
                 Effect::Answer { result: Ok(_), .. } => self.record.push("answer: done".into()),
                 Effect::Answer { result: Err(rejected), .. } => self.record.push(format!("answer: {rejected}")),
-                Effect::Route(_) | Effect::Persist { .. } | Effect::Act(_) => {}
+                _ => {}
             }
         }
     }

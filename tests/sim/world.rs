@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use skein::election::{Ballot, Registers};
 use skein::ids::{PersistId, Revision};
 use skein::kubelet::action::Step;
 use skein::node::{Effect, Input, Node, io::TICK};
@@ -72,6 +73,8 @@ pub struct World {
     node: Option<Node>,
     /// Which start of the agent this is.
     incarnation: u64,
+    ballot: Option<Ballot>,
+    registers: Option<Registers>,
     disk: Disk,
     docker: FakeRuntime,
     docker_up: bool,
@@ -108,6 +111,8 @@ impl World {
             turn: 0,
             node: None,
             incarnation: 0,
+            ballot: None,
+            registers: None,
             disk: Disk::default(),
             docker,
             docker_up: true,
@@ -237,7 +242,13 @@ impl World {
                         }
                     }
                 }
-                Effect::Route(_) => {}
+                Effect::Route(_) | Effect::Send { .. } | Effect::Peers(_) | Effect::Admit { .. } => {}
+                Effect::Save { id, ballot, registers } => {
+                    // Files of their own, durable before the next thing happens.
+                    self.ballot = ballot.or(self.ballot.take());
+                    self.registers = registers.or(self.registers.take());
+                    self.give(Input::Saved(id))?;
+                }
                 Effect::Act(action) => {
                     self.trace.line(self.now, format!("act {action:?}"));
                     self.act(*action);
@@ -378,7 +389,9 @@ impl World {
         self.incarnation += 1;
         self.trace.line(self.now, format!("agent starts, incarnation {}", self.incarnation));
         let now = self.clock();
-        let config = config(self.incarnation, self.random.random());
+        let mut config = config(self.incarnation, self.random.random());
+        config.ballot = self.ballot.clone().unwrap_or(config.ballot);
+        config.registers = self.registers.clone().unwrap_or(config.registers);
         let (mut node, report) = Node::new(config, self.disk.durable.clone(), now);
         // A disk that lies loses parents of what it keeps; the store names those.
         assert!(self.plan.bug.is_some() || report.refused.is_empty(), "{:?}", report.refused);

@@ -137,7 +137,7 @@ fn a_pod_finds_services_by_their_short_names() {
         let endpoints = vec![Endpoint { address: SocketAddrV4::new(server.address, 8080), node: None }];
         let backends = Backends { service: "shop/web:80".into(), endpoints, affinity_seconds: None };
         let listeners = BTreeMap::from([(tcp(vip(1, 80)), Arc::new(backends))]);
-        traffic.show(Routes { listeners, names: cluster() });
+        traffic.show(Routes { listeners, names: cluster(), ..Routes::default() });
         serve(&traffic, vec![outside().await]).await;
         client.resolv_conf(RESOLV_CONF);
         for name in ["web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", "web.shop.svc.cluster.local."] {

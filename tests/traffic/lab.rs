@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use skein::proxy::{Config, Namespace, NamespaceConfig, Proxy};
+use skein::handle::{Call, Calls, Stream};
+use skein::proxy::{Config, Exit, Namespace, NamespaceConfig, Proxy};
 use skein::routing::Routes;
 use skein::routing::routes::{Backends, Endpoint, Listen, Protocol};
 use tokio::sync::watch;
@@ -263,6 +266,62 @@ pub fn namespace_config(link: &str) -> NamespaceConfig {
         link: link.into(),
         network: "169.254.77.0/30".parse().expect("a network"),
         service_range: "10.96.0.0/16".parse().expect("a range"),
+        pods: "10.240.0.0/12".parse().expect("a range"),
+        own_pods: "10.240.0.0/16".parse().expect("a range"),
+    }
+}
+
+/// The address of the pod 10.240.0.`last` on node n2 or n3, as node n1 knows it.
+pub fn far(last: u8, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 241, 0, last), port)
+}
+
+/// An endpoint on a node.
+pub fn endpoint(address: SocketAddrV4, node: &str) -> Endpoint {
+    Endpoint { address, node: Some(node.into()) }
+}
+
+/// A mesh to agents that are in this process too. Their pods are the ones on the bridge, under addresses that nothing
+/// but the mesh leads to.
+#[derive(Default)]
+pub struct Mesh {
+    /// The members, and how long each takes to get to a call.
+    pub members: BTreeMap<&'static str, Duration>,
+    pub calls: Arc<AtomicUsize>,
+    /// Cuts all streams when it changes.
+    pub cut: CancellationToken,
+}
+
+impl Mesh {
+    pub fn of(members: &[(&'static str, Duration)]) -> Self {
+        Self { members: members.iter().copied().collect(), ..Self::default() }
+    }
+}
+
+impl Calls for Mesh {
+    fn call(&self, node: &str, call: Call) -> BoxFuture<'static, std::io::Result<Stream>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let Some(delay) = self.members.get(node).copied() else {
+            return async { Err(ErrorKind::NotConnected.into()) }.boxed();
+        };
+        let near = |a: SocketAddrV4| {
+            let [_, _, c, d] = a.ip().octets();
+            SocketAddrV4::new(Ipv4Addr::new(10, 240, c, d), a.port())
+        };
+        let call = match call {
+            Call::Tcp(address) => Call::Tcp(near(address)),
+            Call::Udp(address) => Call::Udp(near(address)),
+            other => other,
+        };
+        let (ours, theirs) = tokio::io::duplex(100_000);
+        let (own_pods, cut) = ("10.240.0.0/16".parse().expect("a range"), self.cut.clone());
+        let exit = Exit::new(Config { own_pods, ..Config::default() });
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            exit.serve(&call, Box::new(theirs));
+            exit.run(cut).await;
+        });
+        async { Ok(Box::new(ours) as Stream) }.boxed()
     }
 }
 
@@ -280,10 +339,16 @@ impl Traffic {
     }
 
     pub async fn with(config: Config) -> Self {
+        Self::on(config, Mesh::default()).await
+    }
+
+    /// A proxy of node n1.
+    pub async fn on(config: Config, mesh: Mesh) -> Self {
+        let config = Config { node: "n1".into(), own_pods: "10.240.0.0/16".parse().expect("a range"), ..config };
         let namespace = Namespace::open(namespace_config("sk-test")).await.expect("a namespace");
         let (routes, watched) = watch::channel(Arc::default());
         let shutdown = CancellationToken::new();
-        let proxy = Proxy::new(config, namespace.clone(), watched);
+        let proxy = Proxy::new(config, namespace.clone(), watched, Arc::new(mesh));
         let running = tokio::spawn(proxy.run(shutdown.clone()));
         Self { namespace, shutdown, running, routes }
     }
@@ -294,12 +359,17 @@ impl Traffic {
 
     /// Sends these places to these endpoints.
     pub fn route(&self, listeners: &[(Listen, &[SocketAddrV4])]) {
-        let backends = |endpoints: &[SocketAddrV4]| {
-            let endpoints = endpoints.iter().map(|address| Endpoint { address: *address, node: None }).collect();
-            Arc::new(Backends { service: "shop/web:http".into(), endpoints, affinity_seconds: None })
-        };
-        let listeners: BTreeMap<_, _> = listeners.iter().map(|(l, e)| (*l, backends(e))).collect();
-        self.show(Routes { listeners, names: BTreeMap::new() });
+        let outside = |address: &SocketAddrV4| Endpoint { address: *address, node: None };
+        let listeners: Vec<_> = listeners.iter().map(|(l, e)| (*l, e.iter().map(outside).collect())).collect();
+        self.route_to(listeners);
+    }
+
+    /// The same, to endpoints on nodes.
+    pub fn route_to(&self, listeners: Vec<(Listen, Vec<Endpoint>)>) {
+        let backends =
+            |endpoints| Arc::new(Backends { service: "shop/web:http".into(), endpoints, affinity_seconds: None });
+        let listeners = listeners.into_iter().map(|(listen, endpoints)| (listen, backends(endpoints))).collect();
+        self.show(Routes { listeners, ..Routes::default() });
     }
 
     pub fn show(&self, routes: Routes) {

@@ -6,5 +6,6 @@
 
 mod dns;
 mod lab;
+mod nodes;
 mod tcp;
 mod udp;

@@ -6,7 +6,7 @@ mod cluster;
 mod config;
 mod field;
 mod meta;
-pub(in crate::object) mod names;
+pub mod names;
 mod pod;
 mod selector;
 mod service;

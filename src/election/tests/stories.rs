@@ -1,0 +1,134 @@
+//! Stories: one thing at a time.
+
+use std::time::Duration;
+
+use super::world::{FINE, World, node, nodes};
+use crate::election::{Election, Input, Message, Output, ProposalId, Role, Timing, Undecided};
+use crate::ids::Term;
+use crate::time::Mono;
+
+#[test]
+fn a_sole_voter_leads_after_its_own_saves() {
+    let mut world = World::new(1, FINE);
+    world.start(1);
+    world.run(25);
+    assert_eq!(world.leading(), [(Term(2), 1)]);
+    world.crash(1);
+    world.start(1);
+    world.run(25);
+    assert_eq!(world.leading(), [(Term(3), 1)]);
+}
+
+#[test]
+fn one_grows_to_three() {
+    for members in 2..=5 {
+        let mut world = World::new(7, FINE);
+        world.most = 5;
+        world.start(1);
+        world.run(50);
+        for n in 2..=members {
+            assert!(world.join(n));
+            world.run(1000);
+        }
+        let voters = usize::from(if members == 2 { 1 } else { members - (members + 1) % 2 });
+        assert_eq!(world.machine(1).ballot().voters.members.len(), voters, "{members} members");
+    }
+}
+
+#[test]
+fn one_that_leaves_votes_no_more() {
+    let mut world = World::settled(3, FINE, 3);
+    world.run(2000);
+    let leader = world.leader().unwrap();
+    let gone = (1..=3).find(|n| *n != leader).unwrap();
+    world.crash(gone);
+    world.members.remove(&node(gone));
+    world.run(2000);
+    assert_eq!(world.machine(leader).ballot().voters.members, nodes([leader]));
+}
+
+#[test]
+fn a_killed_leader_is_replaced_in_time() {
+    for voters in [3, 5] {
+        for reset in [false, true] {
+            let mut times: Vec<u64> = (0..100).map(|seed| time_to_next(seed, voters, reset)).collect();
+            times.sort_unstable();
+            println!("{voters} voters, reset {reset}: median {} ms, worst {} ms", times[50], times[99]);
+            let (median, worst) = if reset { (300, 700) } else { (1000, 1700) };
+            assert!(times[50] <= median && times[99] <= worst, "median {} worst {}", times[50], times[99]);
+        }
+    }
+}
+
+fn time_to_next(seed: u64, voters: u8, reset: bool) -> u64 {
+    let mut world = World::settled(seed, FINE, voters);
+    world.run(3000 + seed * 7);
+    let leader = world.leader().expect("one leads");
+    world.crash(leader);
+    let killed = world.now;
+    if reset {
+        // What the leader said before it died comes first, as it does on a connection.
+        world.run(5);
+        for n in (1..=voters).filter(|n| *n != leader) {
+            world.input(node(n), Input::Gone(node(leader)));
+        }
+    }
+    assert!(world.run_until(killed + 5000, |world| world.leader().is_some()), "seed {seed}");
+    world.now - killed
+}
+
+#[test]
+fn a_returning_node_raises_no_term() {
+    let mut world = World::settled(5, FINE, 3);
+    world.run(2000);
+    let before = world.leading();
+    let away = (1..=3).find(|n| *n != before[0].1).unwrap();
+    world.isolate(&nodes([away]));
+    world.run(5000);
+    world.cut.clear();
+    world.run(2000);
+    assert_eq!(world.leading(), before);
+}
+
+#[test]
+fn a_leader_without_a_majority_steps_down_and_loses_its_proposals() {
+    let mut world = World::settled(5, FINE, 3);
+    world.run(2000);
+    let leader = world.leader().unwrap();
+    world.isolate(&nodes([leader]));
+    world.propose(leader, "key");
+    world.run(1200);
+    assert!(matches!(world.machine(leader).role(), Role::Follower { leader: None, .. }));
+    assert_eq!(world.count["undecided"], 1);
+}
+
+#[test]
+fn a_follower_decides_nothing() {
+    let mut machine =
+        Election::new(node(1), 1, Timing::default(), crate::election::Ballot::default(), Default::default());
+    let propose = Input::Propose { id: ProposalId(1), key: "key".into(), value: Vec::new() };
+    let outputs = machine.handle(Mono(Duration::from_secs(1)), propose);
+    assert_eq!(outputs, [Output::Decided { id: ProposalId(1), result: Err(Undecided::NotLeader) }]);
+}
+
+#[test]
+fn a_joiner_without_a_ballot_neither_votes_nor_campaigns() {
+    let mut world = World::settled(5, FINE, 3);
+    let registers = Default::default();
+    world.add(4, crate::election::Ballot::default(), registers);
+    world.start(4);
+    let voters = world.machine(1).ballot().voters.clone();
+    world.input(node(4), Input::Received { from: node(1), message: Message::Vote { term: Term(9), voters } });
+    world.run(1000);
+    assert_eq!(world.machine(4).ballot().voted_for, None);
+}
+
+#[test]
+fn a_leader_that_leaves_hands_over() {
+    let mut world = World::settled(5, FINE, 3);
+    world.run(2000);
+    let leader = world.leader().unwrap();
+    world.members.remove(&node(leader));
+    world.run(600);
+    assert!(world.leader().is_some_and(|now| now != leader));
+}

@@ -1,0 +1,95 @@
+//! Restarts, dead lines, and dials that cross.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::world::{Line, Node, directory, free, id, name, ordered, pair};
+use crate::mesh::Event;
+use crate::node::message::Lane;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_peer_is_gone_by_reset_and_back_within_two_seconds() {
+    let (mut one, two) = pair().await;
+    let (peer, address) = (two.id, two.address);
+    let start = Instant::now();
+    drop(two);
+    assert!(one.gone(peer).await);
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // It knows no address of the first, which must dial it.
+    let mut two = Node::start(2, address, directory(&[(1, None)])).await;
+    let start = Instant::now();
+    one.connected(peer).await;
+    two.connected(one.id).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    one.mesh.send(peer, Lane::Control, Bytes::from_static(b"again"));
+    assert_eq!(two.frame(one.id).await.as_ref(), b"again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_peer_is_gone_without_reset_and_redialled_when_the_line_is_mended() {
+    let (a, b) = (free(), free());
+    let line = Line::to(b).await;
+    let mut one = Node::start(1, a, directory(&[(2, Some(line.address))])).await;
+    let mut two = Node::start(2, b, directory(&[(1, None)])).await;
+    one.connected(two.id).await;
+    two.connected(one.id).await;
+    let _beats = (one.beat(two.id), two.beat(one.id));
+    // As long as something comes, the connection stays.
+    let quiet = tokio::time::sleep(Duration::from_millis(2_500));
+    tokio::pin!(quiet);
+    loop {
+        tokio::select! {
+            event = one.events.recv() => assert!(matches!(event, Some(Event::Frame { .. }))),
+            () = &mut quiet => break,
+        }
+    }
+    line.set(false);
+    let start = Instant::now();
+    assert!(!one.gone(two.id).await);
+    let took = start.elapsed();
+    assert!((1_700..3_000).contains(&took.as_millis()), "{took:?}");
+    assert!(!two.gone(one.id).await);
+    line.set(true);
+    let start = Instant::now();
+    one.connected(two.id).await;
+    two.connected(one.id).await;
+    assert!(start.elapsed() < Duration::from_millis(3_500), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dials_that_cross_settle_without_a_gap() {
+    for _ in 0..5 {
+        let (a, b) = (free(), free());
+        let (n, m) = ordered();
+        let (mut one, mut two) =
+            tokio::join!(Node::start(n, a, directory(&[(m, Some(b))])), Node::start(m, b, directory(&[(n, Some(a))])),);
+        one.connected(id(m)).await;
+        two.connected(id(n)).await;
+        let _beats = (one.beat(two.id), two.beat(one.id));
+        let until = Instant::now() + Duration::from_millis(600);
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            let event = timeout(left, async {
+                tokio::select! { e = one.events.recv() => e, e = two.events.recv() => e }
+            });
+            match event.await {
+                Ok(Some(Event::Frame { .. })) | Err(_) => {}
+                Ok(Some(other)) => panic!("it flaps: {}", name(&other)),
+                Ok(None) => panic!("a mesh has ended"),
+            }
+        }
+        let live = |node: &Node, peer| node.mesh.shared.roster.load().members[&peer].links().len();
+        assert_eq!((live(&one, two.id), live(&two, one.id)), (1, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_refused_in_a_sentence() {
+    let one = Node::start(1, free(), directory(&[])).await;
+    let config = crate::mesh::Config { key: super::world::key(2), listen: one.address, discover: false };
+    let (events, _keep) = tokio::sync::mpsc::channel(1);
+    let refused = crate::mesh::Mesh::start(config, directory(&[]), events, one.stop.child_token()).await;
+    assert!(refused.err().unwrap().to_string().contains("cannot be listened on"));
+}

@@ -1,0 +1,126 @@
+//! Who leads: drives the election, and begins and ends this node's own term of office.
+
+use std::collections::BTreeSet;
+
+use crate::election::{Ballot, Election, Input, Output, ProposalId, Registers, Role, Timing};
+use crate::ids::{NodeId, Term};
+use crate::time::{Mono, Now};
+
+use super::message::Message;
+use super::{Effect, Node};
+
+/// The election, and since when this node leads.
+pub(super) struct Leading {
+    election: Election,
+    /// When this node's term of office began, while it lasts.
+    since: Option<Mono>,
+    proposals: u64,
+}
+
+impl Leading {
+    pub fn new(me: NodeId, seed: u64, ballot: Ballot, registers: Registers) -> Self {
+        let election = Election::new(me, seed, Timing::default(), ballot, registers);
+        Self { election, since: None, proposals: 0 }
+    }
+
+    /// Tells whether this node may decide.
+    pub fn is_leader(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Returns when this node's term of office began.
+    pub fn since(&self) -> Option<Mono> {
+        self.since
+    }
+
+    /// Returns who leads, as far as this node knows.
+    pub fn leader(&self, me: NodeId) -> Option<NodeId> {
+        match self.election.role() {
+            Role::Leader(_) => Some(me),
+            Role::Follower { leader, .. } => leader,
+        }
+    }
+
+    /// Returns the registers that are in effect.
+    pub fn registers(&self) -> &Registers {
+        self.election.committed()
+    }
+}
+
+impl Node {
+    /// Hands the election an input and does what it says.
+    pub(super) fn elect(&mut self, now: Now, input: Input) {
+        for output in self.leading.election.handle(now.mono, input) {
+            match output {
+                Output::Send { to, message } => self.telling.say(to, Message::Election(message)),
+                Output::Save { id, ballot, registers } => {
+                    self.effects.push(Effect::Save { id, ballot, registers });
+                }
+                Output::Role(role) => self.role_changed(now, role),
+                Output::Committed(_) => {
+                    if self.read_members() {
+                        self.members_changed(now);
+                    }
+                }
+                Output::Decided { id, result } => self.decided(now, id, result),
+            }
+        }
+    }
+
+    /// Asks for a register to be decided; [`Node::decided`] hears of it.
+    pub(super) fn propose(&mut self, now: Now, key: String, value: Vec<u8>) -> ProposalId {
+        self.leading.proposals += 1;
+        let id = ProposalId(self.leading.proposals);
+        self.admissions.deciding = Some(id);
+        self.elect(now, Input::Propose { id, key, value });
+        id
+    }
+
+    fn role_changed(&mut self, now: Now, role: Role) {
+        match role {
+            Role::Leader(term) => self.take_office(now, term),
+            Role::Follower { term, leader } => {
+                self.term = self.term.max(term);
+                if self.leading.since.take().is_some() {
+                    tracing::info!(term = term.0, "leads no more");
+                    self.leave_office(now);
+                }
+                if let Some(leader) = leader {
+                    let name = self.peers.name_of(&leader);
+                    tracing::info!(term = term.0, leader = name, "follows");
+                }
+            }
+        }
+        self.show_leader(now);
+    }
+
+    fn take_office(&mut self, now: Now, term: Term) {
+        tracing::info!(term = term.0, "elected");
+        self.term = self.term.max(term);
+        self.leading.since = Some(now.mono);
+        self.look_at_everything(now);
+        // Nothing that a member holds is known for sure until an exchange with it under this leader.
+        self.refresh_reaches(now);
+    }
+
+    fn leave_office(&mut self, now: Now) {
+        self.work.rest();
+        self.placement.rest();
+        self.refresh_reaches(now);
+        self.nobody_can_be_admitted(now);
+    }
+
+    /// Wakes controllers and scheduler with all there is.
+    pub(super) fn look_at_everything(&mut self, now: Now) {
+        self.work.add_all(crate::controllers::all(self.store.snapshot()), now.mono);
+        self.placement.start(self.store.snapshot());
+    }
+
+    /// Tells the election who is a member and who answers.
+    pub(super) fn tell_election(&mut self, now: Now) {
+        let me = self.store.node_id();
+        let all: BTreeSet<NodeId> = self.peers.members.iter().map(|m| m.id).collect();
+        let reachable = all.iter().filter(|id| **id == me || self.peers.answers(id)).copied().collect();
+        self.elect(now, Input::Members { all, reachable });
+    }
+}

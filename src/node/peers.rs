@@ -1,0 +1,245 @@
+//! The other members: who they are, where they are, how they are, and what that means for Nodes and pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::gossip;
+use crate::ids::{ClusterId, NodeId, PersistId};
+use crate::membership::{self, Membership, Output, State};
+use crate::object::kinds;
+use crate::store::Reach;
+use crate::time::{Mono, Now};
+use crate::trust::Members;
+use crate::trust::member::REGISTERS;
+
+use super::message::Message;
+use super::{Effect, Node};
+
+/// The annotation that says where a node's mesh can be dialled.
+pub(super) const MESH_ADDRESS: &str = "skein.dev/mesh-address";
+
+/// How often an exchange that has not come about is asked for again.
+const EXCHANGE_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// What is known of the other members.
+pub(super) struct Peers {
+    cluster: ClusterId,
+    seeds: Vec<SocketAddrV4>,
+    pub members: Members,
+    membership: Membership,
+    standings: BTreeMap<NodeId, Standing>,
+    /// As last told to the mesh.
+    directory: BTreeMap<NodeId, (String, Vec<SocketAddrV4>)>,
+}
+
+/// How far one member has come back.
+#[derive(Default)]
+struct Standing {
+    /// When it last began to answer.
+    answers_since: Mono,
+    /// When the last exchange began of which all is shown.
+    exchanged: Option<Mono>,
+    /// An exchange that is shown when this batch is durable.
+    arriving: Option<(PersistId, Mono)>,
+    /// When an exchange was last asked for.
+    asked: Option<Mono>,
+}
+
+impl Peers {
+    pub fn new(cluster: ClusterId, seeds: Vec<SocketAddrV4>) -> Self {
+        Self {
+            cluster,
+            seeds,
+            members: Members::default(),
+            membership: Membership::new(membership::Config::default()),
+            standings: BTreeMap::new(),
+            directory: BTreeMap::new(),
+        }
+    }
+
+    /// Tells whether a member answers.
+    pub fn answers(&self, peer: &NodeId) -> bool {
+        self.membership.state(peer) == State::Alive
+    }
+
+    /// Returns a member's name.
+    pub fn name_of(&self, id: &NodeId) -> String {
+        self.members.get(id).map_or_else(|| id.to_string(), |member| member.name.clone())
+    }
+
+    /// Says how a member is for a leader since `office`, or for a node that does not lead.
+    fn reach(&self, peer: &NodeId, office: Option<Mono>) -> Reach {
+        match self.membership.state(peer) {
+            State::Lost => Reach::Lost,
+            State::Unreachable => Reach::Unreachable,
+            State::Alive => {
+                let Some(office) = office else { return Reach::Reachable };
+                let settled =
+                    self.standings.get(peer).is_some_and(|s| s.exchanged >= Some(s.answers_since.max(office)));
+                if settled { Reach::Reachable } else { Reach::Returning }
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Reads the table of members out of the registers. Returns whether it has changed.
+    pub(super) fn read_members(&mut self) -> bool {
+        let records = self.leading.registers().iter().filter(|(key, _)| key.starts_with(REGISTERS));
+        let members = Members::of(self.peers.cluster, records.map(|(_, register)| register.value.as_slice()));
+        let changed = members != self.peers.members;
+        self.peers.members = members;
+        changed
+    }
+
+    /// Tells every room who the members are.
+    pub(super) fn members_changed(&mut self, now: Now) {
+        let me = self.store.node_id();
+        let others: BTreeSet<NodeId> = self.peers.members.iter().map(|m| m.id).filter(|id| *id != me).collect();
+        self.peers.standings.retain(|id, _| others.contains(id));
+        for id in &others {
+            self.peers
+                .standings
+                .entry(*id)
+                .or_insert_with(|| Standing { answers_since: now.mono, ..Standing::default() });
+        }
+        self.watch_peers(now, membership::Input::Members(others));
+        self.refresh_directory();
+        self.tell_election(now);
+        self.refresh_reaches(now);
+    }
+
+    /// Tells the mesh where the others are, if that is new.
+    pub(super) fn refresh_directory(&mut self) {
+        let mut places: BTreeMap<String, SocketAddrV4> = BTreeMap::new();
+        for node in self.store.snapshot().list(&kinds::NODE, None) {
+            let value = node.value();
+            let address = value["metadata"]["annotations"][MESH_ADDRESS].as_str().and_then(|a| a.parse().ok());
+            places.extend(address.map(|address| (node.key.name.clone(), address)));
+        }
+        let me = self.store.node_id();
+        let peer = |member: &crate::trust::Member| {
+            let known = places.get(&member.name).map(|address| vec![*address]);
+            (member.id, (member.name.clone(), known.unwrap_or_else(|| self.peers.seeds.clone())))
+        };
+        let directory: BTreeMap<_, _> = self.peers.members.iter().filter(|m| m.id != me).map(peer).collect();
+        if directory != self.peers.directory {
+            self.peers.directory = directory.clone();
+            self.effects.push(Effect::Peers(directory));
+        }
+    }
+
+    /// Hands the watch over who is alive an input and does what it says.
+    pub(super) fn watch_peers(&mut self, now: Now, input: membership::Input) {
+        let mut changed = false;
+        for output in self.peers.membership.handle(now.mono, input) {
+            match output {
+                Output::Send { to, message } => {
+                    let numbers = self.telling.numbers();
+                    self.telling.say(to, Message::Membership(message, numbers));
+                }
+                Output::Changed { peer, state } => {
+                    changed = true;
+                    self.peer_changed(now, peer, state);
+                }
+            }
+        }
+        if changed {
+            self.tell_election(now);
+            self.refresh_reaches(now);
+        }
+        if self.leading.is_leader() {
+            self.ask_for_exchanges(now);
+        }
+    }
+
+    fn peer_changed(&mut self, now: Now, peer: NodeId, state: State) {
+        tracing::info!(node = self.peers.name_of(&peer), ?state, "a member");
+        if let (State::Alive, Some(standing)) = (state, self.peers.standings.get_mut(&peer)) {
+            standing.answers_since = now.mono;
+            standing.asked = None;
+            self.exchange(now, peer);
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn gone(&mut self, now: Now, peer: NodeId, reset: bool) {
+        self.gossip(now, gossip::Input::Gone(peer));
+        if reset {
+            self.elect(now, crate::election::Input::Gone(peer));
+        }
+    }
+
+    /// All that `peer` held when the exchange began is merged; it is shown when it is durable.
+    pub(super) fn exchanged(&mut self, peer: NodeId, began: Mono) {
+        // What was merged goes with the batch that is taken at the end of this turn, if there is anything.
+        let batch = PersistId(self.telling.taken.0 + 1);
+        if let Some(standing) = self.peers.standings.get_mut(&peer) {
+            standing.arriving = Some((batch, began));
+        }
+    }
+
+    /// A batch is durable: exchanges that waited for it are done.
+    pub(super) fn note_durable(&mut self, now: Now, id: PersistId) {
+        self.telling.durable = id;
+        self.finish_exchanges(now);
+    }
+
+    /// Counts exchanges of which all is shown. One that brought nothing has no batch to wait for.
+    pub(super) fn finish_exchanges(&mut self, now: Now) {
+        let (taken, durable) = (self.telling.taken, self.telling.durable);
+        let mut finished = false;
+        for standing in self.peers.standings.values_mut() {
+            if let Some((batch, began)) = standing.arriving
+                && (durable >= batch || taken < batch && durable == taken)
+            {
+                standing.arriving = None;
+                standing.exchanged = standing.exchanged.max(Some(began));
+                finished = true;
+            }
+        }
+        if finished {
+            self.refresh_reaches(now);
+        }
+    }
+
+    /// A leader must know what every member holds before it takes anything away.
+    fn ask_for_exchanges(&mut self, now: Now) {
+        let office = self.leading.since();
+        let due = |standing: &Standing| standing.asked.is_none_or(|asked| now.mono.since(asked) >= EXCHANGE_AGAIN);
+        let returning = |id: &NodeId| self.peers.reach(id, office) == Reach::Returning;
+        let wanted: Vec<NodeId> =
+            self.peers.standings.iter().filter(|(id, s)| due(s) && returning(id)).map(|(id, _)| *id).collect();
+        for peer in wanted {
+            self.exchange(now, peer);
+        }
+    }
+
+    /// Begins an exchange with a member.
+    pub(super) fn exchange(&mut self, now: Now, peer: NodeId) {
+        if let Some(standing) = self.peers.standings.get_mut(&peer) {
+            standing.asked = Some(now.mono);
+        }
+        self.gossip(now, gossip::Input::Exchange(peer));
+    }
+
+    /// Projects how members are onto their Nodes and pods.
+    pub(super) fn refresh_reaches(&mut self, now: Now) {
+        let office = self.leading.since();
+        let reaches: Vec<(String, Reach)> =
+            self.peers.standings.keys().map(|id| (self.peers.name_of(id), self.peers.reach(id, office))).collect();
+        for (name, reach) in reaches {
+            self.store.set_reach(now, &name, reach);
+        }
+    }
+
+    /// This host has another address.
+    pub(super) fn moved(&mut self, now: Now, address: Ipv4Addr) {
+        tracing::info!(%address, "this host has another address");
+        self.address = address;
+        self.kubelet.set_host_address(address);
+        self.upkeep(now);
+        self.traffic.start(self.store.snapshot());
+        self.wake_kubelet(now, crate::kubelet::Input::Changed);
+    }
+}

@@ -1,0 +1,145 @@
+//! What goes to peers and comes from them: frames, records, and what waits for the disk before it may be told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::gossip::{Gossip, Holdings, Input, Numbers, Origin, Output};
+use crate::ids::{NodeId, PersistId};
+use crate::store::{Merged, RecordId, Store, Verified};
+use crate::time::Now;
+use crate::{election, membership};
+
+use super::message::{Lane, Message};
+use super::{Effect, Node};
+
+/// The gossip, and what this turn has for whom.
+pub(super) struct Telling {
+    gossip: Gossip,
+    frames: BTreeMap<(NodeId, Lane), Vec<Message>>,
+    /// News whose batch is not durable yet.
+    held: VecDeque<(PersistId, Vec<Verified>)>,
+    /// The last batch taken from the store.
+    pub taken: PersistId,
+    /// The last batch that is durable.
+    pub durable: PersistId,
+}
+
+/// What the store holds, for an exchange.
+struct Held<'a>(&'a Store);
+
+impl Holdings for Held<'_> {
+    fn ids(&self) -> Vec<RecordId> {
+        self.0.record_ids()
+    }
+
+    fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {
+        self.0.records_of(ids)
+    }
+}
+
+impl Telling {
+    pub fn new(me: Origin, seed: u64) -> Self {
+        Self {
+            gossip: Gossip::new(me, seed),
+            frames: BTreeMap::new(),
+            held: VecDeque::new(),
+            taken: PersistId::default(),
+            durable: PersistId::default(),
+        }
+    }
+
+    /// Says something to a peer at the end of this turn.
+    pub fn say(&mut self, to: NodeId, message: Message) {
+        self.frames.entry((to, message.lane())).or_default().push(message);
+    }
+
+    /// Returns what this node has of everybody's batches.
+    pub fn numbers(&self) -> Numbers {
+        self.gossip.numbers().clone()
+    }
+
+    /// Takes this turn's frames.
+    pub fn frames(&mut self) -> impl Iterator<Item = Effect> {
+        std::mem::take(&mut self.frames).into_iter().map(|((to, lane), messages)| Effect::Send { to, lane, messages })
+    }
+}
+
+impl Node {
+    /// Takes what a member says.
+    pub(super) fn received(&mut self, now: Now, from: NodeId, messages: Vec<Message>) {
+        if self.peers.members.get(&from).is_none() {
+            return;
+        }
+        for message in messages {
+            match message {
+                Message::Membership(message, numbers) => {
+                    self.watch_peers(now, membership::Input::Received { from, message });
+                    self.gossip(now, Input::Heard { from, numbers });
+                }
+                Message::Election(message) => self.elect(now, election::Input::Received { from, message }),
+                Message::Gossip(message) => self.gossip(now, Input::Received { from, message }),
+                Message::Ask { id, ask } => self.asked(now, from, id, ask),
+                Message::Answer { id, answer } => self.answered(id, answer),
+            }
+        }
+    }
+
+    /// Hands the gossip an input and does what it says.
+    pub(super) fn gossip(&mut self, now: Now, input: Input) {
+        let outputs = self.telling.gossip.handle(now.mono, input, &Held(&self.store));
+        for output in outputs {
+            match output {
+                Output::Send { to, message } => self.telling.say(to, Message::Gossip(message)),
+                Output::Deliver { from, records } => self.deliver(now, from, records),
+                Output::Exchanged { peer, began } => self.exchanged(peer, began),
+            }
+        }
+    }
+
+    /// Merges records of members.
+    fn deliver(&mut self, now: Now, from: NodeId, records: Vec<Verified>) {
+        let mut waits = false;
+        for record in records {
+            let author = record.record().author;
+            if self.peers.members.get(&author).is_none() {
+                tracing::debug!(%author, "a record of no member");
+                continue;
+            }
+            match self.store.merge(now, record) {
+                Ok(merged) => waits |= matches!(merged, Merged::Waiting { .. }),
+                Err(error) => tracing::warn!(from = self.peers.name_of(&from), %error, "a record is refused"),
+            }
+        }
+        if waits {
+            // What it builds on was lost on the way: compare everything.
+            self.gossip(now, Input::Exchange(from));
+        }
+    }
+
+    /// Tells peers what is new here, or holds it until it is durable.
+    pub(super) fn tell_news(&mut self, now: Now) {
+        let mut at_once = Vec::new();
+        for news in self.store.take_news() {
+            match news.after {
+                Some(batch) if batch > self.telling.durable => self.telling.held.push_back((batch, news.records)),
+                _ => at_once.extend(news.records),
+            }
+        }
+        self.publish(now, at_once);
+    }
+
+    /// Tells what waited for a batch that is durable now.
+    pub(super) fn tell_what_waited(&mut self, now: Now, durable: PersistId) {
+        let mut records = Vec::new();
+        while self.telling.held.front().is_some_and(|(batch, _)| *batch <= durable) {
+            records.extend(self.telling.held.pop_front().into_iter().flat_map(|(_, records)| records));
+        }
+        self.publish(now, records);
+    }
+
+    fn publish(&mut self, now: Now, records: Vec<Verified>) {
+        if !records.is_empty() {
+            self.gossip(now, Input::Publish(records));
+        }
+    }
+}

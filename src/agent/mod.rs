@@ -20,6 +20,8 @@ mod settings;
 pub mod welcome;
 mod wire;
 
+pub use crate::node::LEADER;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;

@@ -23,6 +23,9 @@ use super::kubeconfig;
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the Leases are that show who is alive and who leads.
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -39,6 +42,8 @@ struct Report {
     cluster: String,
     server: String,
     version: String,
+    /// The node that leads, as this agent sees it; empty if it hears of none.
+    leader: String,
     nodes: Vec<NodeLine>,
     pods: Pods,
 }
@@ -84,6 +89,7 @@ fn print(report: &Report) {
     let paint = |text: &str, code: u8| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     println!("Cluster  {}", report.cluster.get(..16).unwrap_or(&report.cluster));
     println!("API      {} ({})", report.server, report.version);
+    println!("Leader   {}", if report.leader.is_empty() { "none is heard of" } else { &report.leader });
     for node in &report.nodes {
         let state = match (node.ready, node.reach) {
             (true, _) => paint("Ready", 32),
@@ -102,7 +108,10 @@ async fn report(kubeconfig: &str, cluster: String) -> anyhow::Result<Report> {
     let version = client.get("/version").await?;
     let nodes = client.get("/api/v1/nodes").await?;
     let pods = client.get("/api/v1/pods").await?;
+    let leases = client.get(LEASES).await?;
+    let leader = items(&leases).find(|lease| lease["metadata"]["name"] == crate::agent::LEADER);
     Ok(Report {
+        leader: leader.map(|lease| text(&lease["spec"]["holderIdentity"])).unwrap_or_default(),
         cluster,
         server: client.server,
         version: text(&version["gitVersion"]),

@@ -47,6 +47,7 @@ use crate::time::Now;
 use crate::trust::ClusterSettings;
 use crate::{election, gossip, membership};
 
+pub use bootstrap::LEADER;
 pub use io::{Effect, Input, Request};
 
 use crate::gossip::Origin;

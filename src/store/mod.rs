@@ -8,19 +8,22 @@
 //!
 //! ```text
 //! Change -> plan -> commit -> outbox -> take_batch -> (disk) -> persisted -> Snapshot, answers
-//! record of a peer -> merge ----^                                  ^
+//! record of a peer -> merge ----^      `-> take_news -> (peers)    ^
 //! observation, Event, projection ----------------------------------' at once
 //! ```
 //!
 //! Files: `class` is the table of what is what. `leaves`, `path`, `inflate` take objects apart and put them together;
 //! `document` (with `scan`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
-//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in.
+//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `news` and
+//! `holdings` give them to peers. `reach` projects how nodes are.
 //!
 //! Invariants, each with its tests:
 //! - *durable first*: a Snapshot shows intent, decisions and clients' status only once they are durable;
 //! - *acknowledged survives*: what was answered is there after a crash;
-//! - *convergence*: stores that hold the same records show the same objects, revisions apart;
+//! - *convergence*: stores that hold the same records show the same objects, revisions and projections apart, and once
+//!   they have exchanged what they hold they hold the same;
+//! - *every ticket is answered*, whatever becomes of its object meanwhile;
 //! - *tombstones win*: what is gone does not come back; a deletion is never taken back and finalizers then only shrink;
 //! - *revisions grow* and none is shown twice, crash or not;
 //! - *idle is silent*: nothing asked, nothing written; what changes nothing makes no record and no revision.

@@ -77,9 +77,10 @@ impl Certificate {
     /// # Errors
     /// [`ApiError::Tls`] if they are not what they should be, or do not belong together.
     pub fn set(&self, chain: &str, key: &str) -> Result<(), ApiError> {
+        let chain = certificates(chain)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(tls_error)?;
         let provider = rustls::crypto::ring::default_provider();
-        let certified = CertifiedKey::from_der(certificates(chain)?, key, &provider).map_err(tls_error)?;
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(tls_error)?;
         self.0.store(Some(Arc::new(certified)));
         Ok(())
     }

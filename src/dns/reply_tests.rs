@@ -119,7 +119,8 @@ fn other_names_are_forwarded_and_aliases_completed() {
     let Outcome::Complete { reply, target } = ask(&query("out.shop.svc.cluster.local.", RecordType::AAAA)) else {
         panic!("not completed")
     };
-    assert_eq!(target.to_string(), "example.com. IN AAAA");
+    // Behind it stand flags, as other parts of the program have the library built.
+    assert!(target.to_string().starts_with("example.com. IN AAAA"), "{target}");
     let mut found = Message::response(0, OpCode::Query);
     found.add_answer(Record::from_rdata(target.name().clone(), 9, RData::A(A::new(192, 0, 2, 1))));
     let lines: Vec<_> = reply.completed(found).message.answers.iter().map(ToString::to_string).collect();

@@ -11,7 +11,7 @@ use crate::ids::Uid;
 use crate::object::{Key, Kind, kinds};
 use crate::store::{Entry, Snapshot, WatchEvent};
 
-use super::{Controller, owner, pod};
+use super::{Controller, node, owner, pod};
 
 /// Names the keys to reconcile after `event`, which `view` shows already. Sorted, each once.
 pub fn affected(event: &WatchEvent, view: &Snapshot) -> Vec<(Controller, Key)> {
@@ -58,10 +58,8 @@ impl Wake<'_> {
         self.owners(old, new);
         if subject.key.kind == &kinds::POD {
             self.pod(old, new);
-        } else if subject.key.kind == &kinds::NODE && (old.is_none() || new.is_none()) {
-            for pod in self.view.on_node(&subject.key.name) {
-                self.add(Controller::PodGarbage, &pod.key);
-            }
+        } else if subject.key.kind == &kinds::NODE {
+            self.node(old, new);
         } else if subject.key.kind == &kinds::SERVICE_ACCOUNT && new.is_none() {
             self.add(Controller::ServiceAccount, &Key::cluster(&kinds::NAMESPACE, &subject.key.namespace));
         }
@@ -83,6 +81,8 @@ impl Wake<'_> {
         } else if key.kind == &kinds::NAMESPACE {
             self.add(Controller::Namespace, key);
             self.add(Controller::ServiceAccount, key);
+        } else if key.kind == &kinds::NODE {
+            self.add(Controller::TaintEviction, key);
         }
     }
 
@@ -130,8 +130,32 @@ impl Wake<'_> {
         }
     }
 
-    /// What a pod's coming and going means beyond its ReplicaSet: a Deployment counts the pods it has to wait for.
+    /// What a node's coming, going and taints mean for the pods there, and for those that count them.
+    fn node(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        let Some(subject) = new.or(old) else { return };
+        let came_or_went = old.is_none() || new.is_none();
+        if !came_or_went && old.map(node::taints) == new.map(node::taints) {
+            return;
+        }
+        let view = self.view;
+        for pod in view.on_node(&subject.key.name) {
+            if came_or_went {
+                self.add(Controller::PodGarbage, &pod.key);
+            }
+            let Some(set) = pod.controller.and_then(|uid| view.by_uid(uid)) else { continue };
+            self.controller(set.uid);
+            if let Some(deployment) = set.controller {
+                self.controller(deployment);
+            }
+        }
+    }
+
+    /// What a pod's coming and going means beyond its ReplicaSet: a Deployment counts the pods it has to wait for, and
+    /// its node may have a taint that it does not tolerate.
     fn pod(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        if let Some(node) = new.and_then(|e| e.node.as_ref()) {
+            self.add(Controller::TaintEviction, &Key::cluster(&kinds::NODE, node.clone()));
+        }
         let state = |e: Option<&Entry>| e.map(|e| (e.terminating, pod::finished(e)));
         if state(old) == state(new) {
             return;

@@ -16,8 +16,16 @@
 //! It must never act on what the view does not show, and never write a pod's status: that is its node's.
 //!
 //! A terminating namespace is emptied by `namespace`, dependants of what is gone by `garbage`, pods nobody else will
-//! end by `pod_garbage`. Not here: endpoints (a projection of `routing`), node lifecycle, and the ConfigMap
-//! `kube-root-ca.crt` (its content is the certificate authority's, which no pure room but `trust` knows).
+//! end by `pod_garbage`, those that do not tolerate a user's taint by `taint_eviction`. Not here: endpoints (a
+//! projection of `routing`), the taints and conditions of nodes that do not answer (a projection of `store`), and the
+//! ConfigMap `kube-root-ca.crt` (its content is the certificate authority's, which no pure room but `trust` knows).
+//!
+//! # Nodes that come and go
+//!
+//! A pod whose node does not answer is deleted by nobody here. Once it is *lost* (`node`), it does not count: not as
+//! a replica, not in any status. Deletion marks it all the same where its user asked for it (of the pod, of its owner
+//! or namespace, or a ReplicaSet of none): it stays Terminating until its node is back and ends it, its Node is
+//! deleted, or a user deletes it by force.
 
 mod affected;
 mod deployment;
@@ -25,11 +33,13 @@ mod edit;
 mod garbage;
 mod names;
 mod namespace;
+mod node;
 mod owner;
 mod pod;
 mod pod_garbage;
 mod replica_set;
 mod service_account;
+mod taint_eviction;
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +70,8 @@ pub enum Controller {
     ServiceAccount,
     /// Deletes pods that no kubelet will ever end. Keys are Pods.
     PodGarbage,
+    /// Deletes pods that do not tolerate what their node was tainted with. Keys are Nodes.
+    TaintEviction,
 }
 
 /// What one reconcile wants done.
@@ -90,6 +102,7 @@ pub fn reconcile(controller: Controller, view: &Snapshot, key: &Key, now: Now) -
         Controller::Garbage => garbage::reconcile(view, key),
         Controller::ServiceAccount => service_account::reconcile(view, key),
         Controller::PodGarbage => pod_garbage::reconcile(view, key, now),
+        Controller::TaintEviction => taint_eviction::reconcile(view, key, now),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::routing::fixtures::{pod, service, slice, view, web};
+use crate::routing::fixtures::{pod, service, slice, terminating, unready, view, web};
 use crate::routing::{Routes, endpoint_slices, fixtures, routes};
 
 /// The routes of one Service in namespace `shop`, its pods and slices, seen from node `n1`.
@@ -77,6 +77,18 @@ fn only_ready_endpoints_get_traffic_unless_none_is() {
         let routes = routed([web()].into_iter().chain(pods));
         assert_eq!(listeners(&routes), owned(&[("Tcp 10.96.7.7:80", want)]));
     }
+}
+
+#[test]
+fn pods_of_a_node_that_does_not_answer_get_no_traffic_even_if_nobody_else_is_there() {
+    let gone = |pod: Value| unready(on("n2", pod));
+    let (a, b) = (pod("a", "10.240.2.5"), pod("b", "10.240.2.6"));
+    let lone = routed([web(), gone(a.clone()), gone(terminating(b.clone()))]);
+    assert_eq!(listeners(&lone), owned(&[("Tcp 10.96.7.7:80", "")]));
+    // One that terminates where it can be reached is better than none.
+    let here = pod("c", "10.240.1.5");
+    let some = routed([web(), gone(a), gone(terminating(b)), terminating(here)]);
+    assert_eq!(listeners(&some), owned(&[("Tcp 10.96.7.7:80", "10.240.1.5:8080@n1")]));
 }
 
 #[test]

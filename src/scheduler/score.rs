@@ -74,7 +74,9 @@ fn avoided_taints(spec: &PodSpec, node: &NodeView) -> i64 {
     i64::try_from(taints.filter(soft).count()).unwrap_or(i64::MAX)
 }
 
-/// The pod's own constraints if it has any, else away from pods of the same controller or Service.
+/// The pod's own constraints if it has any, else away from its siblings: pods of the same controller, or of the same
+/// Service if it has none. As upstream, a Service's other pods do not count for one that has a controller: in a rollout
+/// the old pods would else push the new ones together.
 fn spread_out(view: &View, pod: &Pod, nodes: &[&NodeView]) -> Vec<i64> {
     match spread::preferred(view, pod, nodes) {
         Some(counts) => less_is_better(&counts),
@@ -87,10 +89,11 @@ fn apart_from_siblings(view: &View, pod: &Pod, nodes: &[&NodeView]) -> Vec<i64> 
     let own = Facts::of(pod);
     let services = view.services_of(&own.namespace, &own.labels);
     let is_sibling = |other: &Facts| {
-        other.namespace == own.namespace
-            && !other.terminating
-            && ((own.controller.is_some() && other.controller == own.controller)
-                || services.iter().any(|s| s.matches(&other.labels)))
+        let related = match own.controller {
+            Some(_) => other.controller == own.controller,
+            None => services.iter().any(|s| s.matches(&other.labels)),
+        };
+        related && other.namespace == own.namespace && !other.terminating
     };
     let siblings = |node: &NodeView| node.pods.iter().filter(|p| is_sibling(p)).count();
     let counts: Vec<i64> = nodes.iter().map(|n| i64::try_from(siblings(n)).unwrap_or(i64::MAX)).collect();

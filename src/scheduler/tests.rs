@@ -127,14 +127,8 @@ fn bound_pods_take_room_until_they_are_gone_or_finished() {
 fn several_pods_are_placed_in_one_pass() {
     let cluster = Cluster::of(3);
     let mut view = View::of(&cluster.snapshot);
-    let mut counts = BTreeMap::<String, usize>::new();
-    for i in 0..6 {
-        let pod = typed(&format!("web-{i}"), asking("2"));
-        let node = schedule(&view, &pod).unwrap();
-        view.assume(&pod, &node);
-        *counts.entry(node).or_default() += 1;
-    }
-    assert_eq!(counts.values().copied().collect::<Vec<_>>(), [2, 2, 2]);
+    let counts = burst(&mut view, (0..6).map(|i| typed(&format!("web-{i}"), asking("2"))));
+    assert_eq!(counts, by_node([("n1", 2), ("n2", 2), ("n3", 2)]));
     assert!(schedule(&view, &typed("web-6", asking("2"))).is_err());
 }
 
@@ -150,13 +144,93 @@ fn the_least_allocated_node_is_taken() {
     assert_eq!(cluster.place(json!({})), Ok("n2".into()));
 }
 
+/// A pod of the ReplicaSet `set`, behind the Service `web` if there is one.
+fn owned_by(set: &str) -> Value {
+    let uid = Uid::derived(&[set.as_bytes()]).to_string();
+    json!({"metadata": {"labels": {"app": "web"}, "ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": uid, "controller": true}]}})
+}
+
+/// Places pods in one pass and counts them by node.
+fn burst(view: &mut View, pods: impl IntoIterator<Item = Pod>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for pod in pods {
+        let node = schedule(view, &pod).unwrap();
+        view.assume(&pod, &node);
+        *counts.entry(node).or_default() += 1;
+    }
+    counts
+}
+
+fn by_node<const N: usize>(counts: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    counts.into_iter().map(|(node, count)| (node.to_owned(), count)).collect()
+}
+
+#[test]
+fn replicas_lie_one_on_each_of_three_equal_nodes() {
+    let each = by_node([("n1", 1), ("n2", 1), ("n3", 1)]);
+    for seed in 0..40 {
+        let pods = |set: &str| (0..3).map(|i| typed(&format!("{set}-{seed}-{i}"), owned_by(set))).collect::<Vec<_>>();
+        let mut cluster = Cluster::of(3);
+        let placed = burst(&mut View::of(&cluster.snapshot), pods("web"));
+        assert_eq!(placed, each, "seed {seed}: in one pass");
+        for (i, pod) in pods("web").into_iter().enumerate() {
+            let node = schedule(&View::of(&cluster.snapshot), &pod).unwrap();
+            cluster.bound(&format!("old-{i}"), &node, owned_by("web"));
+        }
+        // A rollout: the new ones are spread among themselves, wherever the old ones are that one Service selects.
+        cluster.show(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"selector": {"app": "web"}}}));
+        let mut view = View::of(&cluster.snapshot);
+        assert_eq!(burst(&mut view, pods("next")), each, "seed {seed}: beside the old ones");
+        cluster.bound("old-0", "n1", json!({"metadata": {"deletionTimestamp": "2025-01-01T00:00:00Z"}}));
+        assert_eq!(burst(&mut View::of(&cluster.snapshot), pods("next")), each, "seed {seed}: while they go");
+    }
+}
+
+/// Taints n3 as the store does for a node in this state.
+fn away(cluster: &mut Cluster, taints: Value) {
+    cluster.node("n3", json!({ "taints": taints }));
+}
+
+#[test]
+fn substitutes_are_spread_over_the_nodes_that_are_left() {
+    let lost = || {
+        json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": "2025-01-01T00:00:00Z"}])
+    };
+    // Which of the nodes had two of the four.
+    for doubled in ["n1", "n2", "n3"] {
+        let mut cluster = Cluster::of(3);
+        for (i, node) in ["n1", "n2", "n3", doubled].into_iter().enumerate() {
+            cluster.bound(&format!("web-{i}"), node, owned_by("web"));
+        }
+        away(&mut cluster, lost());
+        let missing = if doubled == "n3" { 2 } else { 1 };
+        let substitutes = (0..missing).map(|i| typed(&format!("sub-{i}"), owned_by("web")));
+        let mut placed = burst(&mut View::of(&cluster.snapshot), substitutes);
+        for node in ["n1", "n2", doubled].into_iter().filter(|n| *n != "n3") {
+            *placed.entry(node.to_owned()).or_default() += 1;
+        }
+        assert_eq!(placed, by_node([("n1", 2), ("n2", 2)]), "{doubled}");
+    }
+}
+
+#[test]
+fn nodes_that_do_not_answer_or_return_get_no_pods() {
+    for key in ["node.kubernetes.io/unreachable", "skein.dev/returning"] {
+        let mut cluster = Cluster::default();
+        away(&mut cluster, json!([{"key": key, "effect": "NoSchedule"}]));
+        let words = format!("0/1 nodes are available: 1 node(s) had untolerated taint {{{key}: }}.");
+        assert_eq!(cluster.place(json!({})), Err(words));
+        cluster.node("n1", json!({}));
+        assert_eq!(cluster.place(json!({})), Ok("n1".into()));
+    }
+}
+
 #[test]
 fn replicas_are_spread() {
-    let owned = || {
-        let uid = Uid::derived(&[b"rs"]).to_string();
-        json!({"metadata": {"ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": uid, "controller": true}]}})
-    };
+    let owned = || owned_by("web");
     let mut cluster = Cluster::of(2);
     cluster.bound("a", "n1", owned());
     // Even though the other node is busier.

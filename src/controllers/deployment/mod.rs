@@ -7,6 +7,10 @@
 //! at the pods in the view, so that the bounds hold at every moment: pods that count never exceed
 //! `replicas + maxSurge`, and available ones are not taken below `replicas - maxUnavailable`.
 //!
+//! Lost pods (`super::node`) do not count here either, so that a rollout goes on without the node that is cut off. Only
+//! the strategy Recreate waits for them, as upstream does: they may still run, and it promises that nothing old runs
+//! beside what is new. Their node's return, the deletion of its Node or a deletion by force ends the wait.
+//!
 //! A rollback is a rollout whose template is an old set's: that set becomes the newest again.
 
 mod clean_up;
@@ -28,6 +32,7 @@ use crate::object::{Key, NoteType, kinds};
 use crate::store::{Change, Entry, Precondition, Snapshot};
 use crate::time::Now;
 
+use super::node::Nodes;
 use super::{Plan, edit, note, open, owner};
 use conditions::{PROGRESSING, condition, set_condition};
 use set::Set;
@@ -48,7 +53,8 @@ pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
         // on condition that it is unchanged.
         return Plan { changes: claimed.changes, ..Plan::default() };
     }
-    let sets = claimed.objects.iter().filter_map(|e| Set::of(view, e)).collect();
+    let mut nodes = Nodes::new(view, now.wall);
+    let sets = claimed.objects.iter().filter_map(|e| Set::of(view, &mut nodes, e)).collect();
     let wanted = Wanted::of(spec);
     let step = Step::new(view, now, entry, wanted, sets, deployment.status.unwrap_or_default());
     step.run()

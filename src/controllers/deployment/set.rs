@@ -9,7 +9,7 @@ use crate::object::{Key, kinds};
 use crate::store::{Change, Entry, Snapshot};
 use crate::time::Wall;
 
-use super::super::{edit, pod};
+use super::super::{edit, node::Nodes, pod};
 use super::revision;
 use super::wanted::Wanted;
 
@@ -31,7 +31,7 @@ pub struct Set {
     pub ready: i32,
     /// `status.availableReplicas`.
     pub reported_available: i32,
-    /// Pods in the view that are neither finished nor terminating.
+    /// Pods in the view that count: neither finished nor terminating nor lost.
     pub live: i32,
     /// Its creation; the end of time for one that is only planned.
     pub created: Wall,
@@ -48,10 +48,11 @@ pub struct Set {
 
 impl Set {
     /// Reads the set that `entry` shows. `None` if its shape does not fit.
-    pub fn of(view: &Snapshot, entry: &Arc<Entry>) -> Option<Self> {
+    pub fn of(view: &Snapshot, nodes: &mut Nodes<'_>, entry: &Arc<Entry>) -> Option<Self> {
         let set: ReplicaSet = entry.typed()?;
         let status = set.status.unwrap_or_default();
-        let live = view.controlled_by(entry.uid, &kinds::POD).filter(|e| pod::active(e)).count();
+        let active = view.controlled_by(entry.uid, &kinds::POD).filter(|e| pod::active(e));
+        let live = active.filter(|e| !nodes.is_lost(e)).count();
         Some(Self {
             name: entry.key.name.clone(),
             replicas: set.spec.as_ref()?.replicas.unwrap_or(1),

@@ -18,16 +18,15 @@ pub const SLOT: &str = "skein.dev/slot";
 const LONGEST: usize = 63;
 const DRAWN: usize = 5;
 
-/// Plans `count` new pods for the ReplicaSet that `set` shows.
-pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replica], count: usize) {
+/// Plans `count` new pods for the ReplicaSet that `set` shows. They get the slots of `lost` pods first, then the smallest
+/// that are free.
+pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replica], lost: &[Replica], count: usize) {
     let object = set.value();
-    let mut taken: BTreeSet<usize> = replicas.iter().filter_map(|r| slot(&r.pod.metadata)).collect();
+    let taken: BTreeSet<usize> = replicas.iter().filter_map(slot).collect();
+    let orphaned: BTreeSet<usize> = lost.iter().filter_map(slot).filter(|s| !taken.contains(s)).collect();
+    let fresh = (0..).filter(|s| !taken.contains(s) && !orphaned.contains(s));
     let mut named = BTreeSet::new();
-    let mut free = 0;
-    for _ in 0..count {
-        while !taken.insert(free) {
-            free += 1;
-        }
+    for free in orphaned.iter().copied().chain(fresh).take(count) {
         let key = free_key(view, set, free, &named);
         plan.notes.push(note(
             set,
@@ -42,8 +41,9 @@ pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replic
     }
 }
 
-fn slot(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Option<usize> {
-    metadata.annotations.as_ref()?.get(SLOT)?.parse().ok()
+/// Reads a pod's slot. `None` for one that was adopted.
+pub fn slot(replica: &Replica) -> Option<usize> {
+    replica.pod.metadata.annotations.as_ref()?.get(SLOT)?.parse().ok()
 }
 
 /// Builds the pod at `key` from the template.

@@ -1,15 +1,19 @@
 //! Keeps as many pods as a ReplicaSet asks for: claims those that are its own, makes what is missing, deletes what
 //! is too much, and counts.
 //!
-//! Finished and terminating pods do not count and are replaced at once. Every pod holds a *slot*, the smallest
-//! index that no other replica holds, so that two leaders that repaired the same loss can be told to have made the
-//! same pod twice (`rules.md` 11).
+//! Finished, terminating and lost pods do not count, in the status neither, and are replaced at once. Every pod holds a
+//! *slot*, an index that no other replica holds, so that pods that were made for one another can be told: a substitute
+//! takes the slot of a pod that is lost, and when that comes back one of the two is too many (`surplus`).
+//!
+//! A lost pod is not deleted, unless the ReplicaSet asks for no pods at all: then it will not be wanted when it comes
+//! back either. It is marked, and its node ends it.
 
 mod create;
 mod status;
 mod surplus;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -18,6 +22,7 @@ use crate::object::{Key, kinds};
 use crate::store::{Entry, Snapshot};
 use crate::time::Now;
 
+use super::node::Nodes;
 use super::{BURST, Plan, open, owner, pod};
 
 /// Who says what this controller has to say.
@@ -39,16 +44,39 @@ pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
 
     let claimed = owner::claim(view, entry, &selector, &kinds::POD, pod::active);
     let mut plan = Plan { changes: claimed.changes, ..Plan::default() };
-    let replicas: Vec<Replica> =
-        claimed.objects.into_iter().map(|entry| Replica { pod: entry.typed().unwrap_or_default(), entry }).collect();
+    let mut nodes = Nodes::new(view, now.wall);
+    let (replicas, lost) = tell_lost(&mut plan, &mut nodes, claimed.objects);
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
     if entry.terminating {
         // Its dependants are the garbage collector's now.
     } else if replicas.len() < wanted && open(view, &key.namespace) {
-        create::missing(&mut plan, view, entry, &replicas, (wanted - replicas.len()).min(BURST));
-    } else if replicas.len() > wanted {
-        surplus::delete(&mut plan, view, entry, &replicas, (replicas.len() - wanted).min(BURST));
+        create::missing(&mut plan, view, entry, &replicas, &lost, (wanted - replicas.len()).min(BURST));
+    } else if surplus::may_go(&mut nodes, &replicas, wanted) {
+        let doomed = if wanted == 0 {
+            replicas.iter().chain(&lost).collect()
+        } else {
+            surplus::choose(view, entry, &replicas, replicas.len().saturating_sub(wanted))
+        };
+        surplus::delete(&mut plan, entry, doomed.into_iter().take(BURST));
     }
     status::count(&mut plan, entry, &set, &replicas, now);
     plan
+}
+
+/// Tells the pods that count from those that are lost, and plans another look for when the next one will be.
+fn tell_lost(plan: &mut Plan, nodes: &mut Nodes<'_>, pods: Vec<Arc<Entry>>) -> (Vec<Replica>, Vec<Replica>) {
+    let (mut live, mut lost) = (Vec::new(), Vec::new());
+    for entry in pods {
+        let left = nodes.until_lost(&entry);
+        let replica = Replica { pod: entry.typed().unwrap_or_default(), entry };
+        match left {
+            Some(Duration::ZERO) => lost.push(replica),
+            Some(left) => {
+                plan.look_again(left);
+                live.push(replica);
+            }
+            None => live.push(replica),
+        }
+    }
+    (live, lost)
 }

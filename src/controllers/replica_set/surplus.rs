@@ -1,7 +1,12 @@
-//! Which pods go when there are too many: upstream's order (`ActivePodsWithRanks`).
+//! Which pods go when there are too many, and when: a function of the state (`rules.md` 11), so that every leader that
+//! sees the same comes to the same.
+//!
+//! First those that share a slot, which were made for one another while a node was cut off: the oldest that is ready
+//! stays. Then upstream's order (`ActivePodsWithRanks`), by which the younger goes of two that are alike. Never more
+//! than there are too many.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -10,18 +15,61 @@ use crate::object::{NoteType, kinds};
 use crate::store::{Change, DeleteOptions, Entry, Precondition, Snapshot};
 use crate::time::Wall;
 
-use super::{COMPONENT, Plan, Replica, pod};
+use super::{COMPONENT, Plan, Replica, create, pod};
+use crate::controllers::node::{Nodes, Standing};
 use crate::controllers::note;
 
 /// Says how dear a pod is: cheaper ones are deleted first.
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// Plans the deletion of the `count` pods that are missed least.
-pub fn delete(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replica], count: usize) {
-    let crowd = crowd(view, set);
+/// Tells whether what is known of the nodes of all `replicas` is enough to choose among them.
+///
+/// It is not while one of them is returning: it may hold pods, and a size of the set, that the view does not show yet.
+/// Nor while one does not answer and is not lost yet: then the pods there look worse than they may be. The latter does
+/// not matter if all are to go.
+pub fn may_go(nodes: &mut Nodes<'_>, replicas: &[Replica], wanted: usize) -> bool {
+    let worst = replicas.iter().map(|r| nodes.standing(&r.entry)).max();
+    match worst {
+        None | Some(Standing::Settled) => true,
+        Some(Standing::Doubtful) => wanted == 0,
+        Some(Standing::Returning) => false,
+    }
+}
+
+/// Chooses the `count` pods that are missed least.
+pub fn choose<'a>(view: &Snapshot, set: &Entry, replicas: &'a [Replica], count: usize) -> Vec<&'a Replica> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let (crowd, doubles) = (crowd(view, set), doubles(replicas));
     let mut order: Vec<&Replica> = replicas.iter().collect();
-    order.sort_by_cached_key(|r| worth(r, &crowd));
-    for replica in order.into_iter().take(count) {
+    order.sort_by_cached_key(|r| (!doubles.contains(&r.entry.uid), worth(r, &crowd)));
+    order.truncate(count);
+    order
+}
+
+/// The pods whose slot another one is to keep.
+fn doubles(replicas: &[Replica]) -> BTreeSet<Uid> {
+    let mut slots: BTreeMap<usize, Vec<&Replica>> = BTreeMap::new();
+    for replica in replicas {
+        if let Some(slot) = create::slot(replica) {
+            slots.entry(slot).or_default().push(replica);
+        }
+    }
+    let unripe = |r: &&Replica| {
+        let created = r.pod.metadata.creation_timestamp.as_ref().map_or(Wall(i64::MAX), Wall::of);
+        (pod::ready_since(&r.pod).is_none(), created, r.entry.uid)
+    };
+    let extras = slots.into_values().flat_map(|mut holders| {
+        holders.sort_by_key(unripe);
+        holders.into_iter().skip(1)
+    });
+    extras.map(|r| r.entry.uid).collect()
+}
+
+/// Plans the deletion of pods.
+pub fn delete<'a>(plan: &mut Plan, set: &Entry, doomed: impl Iterator<Item = &'a Replica>) {
+    for replica in doomed {
         let entry = &replica.entry;
         let options = DeleteOptions { when: Precondition::same(entry), ..DeleteOptions::default() };
         plan.changes.push(Change::Delete { key: entry.key.clone(), options });

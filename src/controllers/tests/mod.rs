@@ -3,9 +3,11 @@
 mod cluster;
 mod deployments;
 mod garbage;
+mod lost_nodes;
 mod namespaces;
 mod objects;
 mod pod_garbage;
 mod replica_sets;
 mod rollouts;
 mod store;
+mod taint_eviction;

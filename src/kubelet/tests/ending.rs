@@ -55,6 +55,55 @@ fn a_pod_deleted_by_force_is_removed_at_once() {
 }
 
 #[test]
+fn a_pod_that_is_bound_elsewhere_now_is_ended_here_and_its_object_left_alone() {
+    let mut drive = Drive::new();
+    drive.fake.set_image("web:1", Image { life: Life::Stubborn, ..Image::default() });
+    drive.pod("web", web());
+    drive.secs(2);
+    drive.forget();
+    // A later leader did not know of the binding, and made another.
+    drive.edit("web", |pod| {
+        pod["spec"]["nodeName"] = json!("n2");
+        pod["status"] = json!({"phase": "Pending"});
+    });
+    drive.secs(5);
+    assert_eq!(drive.fake.listed(), []);
+    assert_eq!((drive.statuses.len(), drive.finished.len()), (0, 0));
+    assert_eq!(drive.status("web"), json!({"phase": "Pending"}));
+    drive.crash(Duration::from_secs(1));
+    drive.secs(60);
+    assert_eq!((drive.steps().len(), drive.statuses.len(), drive.finished.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_pod_bound_elsewhere_while_the_agent_was_away_is_ended() {
+    let mut drive = Drive::new();
+    drive.pod("web", web());
+    drive.secs(2);
+    drive.die();
+    drive.edit("web", |pod| pod["spec"]["nodeName"] = json!("n2"));
+    drive.crash(Duration::from_secs(1));
+    drive.secs(5);
+    assert_eq!(drive.fake.listed(), []);
+    assert_eq!((drive.statuses.len(), drive.finished.len()), (0, 0));
+}
+
+#[test]
+fn a_pod_that_is_bound_here_again_runs_again() {
+    let mut drive = Drive::new();
+    drive.pod("web", web());
+    drive.secs(2);
+    for pause in [0, 5] {
+        drive.edit("web", |pod| pod["spec"]["nodeName"] = json!("n2"));
+        drive.secs(pause);
+        drive.edit("web", |pod| pod["spec"]["nodeName"] = json!("n1"));
+        drive.secs(30);
+        assert_eq!(drive.condition("web", "Ready")["status"], "True", "after {pause} s");
+        assert_eq!(drive.fake.listed().len(), 1);
+    }
+}
+
+#[test]
 fn force_overtakes_a_graceful_end() {
     let mut drive = Drive::new();
     drive.fake.set_image("web:1", Image { life: Life::Stubborn, ..Image::default() });

@@ -61,6 +61,7 @@ impl Store {
         let drafted = plan.observed.map(|value| Register::draft(Stamp { major: 0, minor: 0, author: node }, value));
         let seen = self.objects.get(&plan.uid).and_then(observation);
         let value = render(plan.uid, &plan.after, drafted.as_ref().or(seen));
+        let value = self.projected(&plan.key, value);
         let entry = match old {
             Some(old) => entry_of(&plan.key, old.revision, value),
             // What is not made has no resourceVersion.

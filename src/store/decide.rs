@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::ids::Term;
+use crate::ids::{Term, Uid};
 use crate::object::{Key, kinds};
 
 use super::change::{Author, Precondition, Rejected};
@@ -13,9 +13,9 @@ use super::class::{self, StatusClass};
 use super::parts::{Object, to_json};
 use super::plan::{Plan, Planned, Write, check_size, sized_json};
 use super::register::{Register, Slot, Stamp, Told};
-use super::render::observation;
+use super::render::{observation, render};
 use super::state::Store;
-use super::status::{Layer, joined, novel};
+use super::status::{Layer, by_part, joined, novel};
 
 impl Store {
     pub(super) fn plan_status(
@@ -32,6 +32,7 @@ impl Store {
             return Err(Rejected::Forbidden { key, message });
         };
         let given = if let Value::Object(given) = status { given } else { Map::new() };
+        let given = if author == Author::Kubelet { given } else { self.unprojected(&key, uid, found, given) };
         let mut plan = self.plan_for(key, uid, found);
         let changed = match class {
             StatusClass::Observation => {
@@ -48,6 +49,27 @@ impl Store {
             }
         };
         if changed { Ok(plan.planned()) } else { Ok(Planned::Same(plan.key, uid)) }
+    }
+
+    /// Takes from a status that somebody read and writes back what is projected onto it.
+    fn unprojected(&self, key: &Key, uid: Uid, found: &Object, given: Map<String, Value>) -> Map<String, Value> {
+        let own = render(uid, &found.working, observation(found));
+        let shown = self.projected(key, own.clone());
+        if shown["status"] == own["status"] {
+            return given;
+        }
+        let parts = |object: &Value| object["status"].as_object().map(by_part).unwrap_or_default();
+        let (own, shown) = (parts(&own), parts(&shown));
+        let is_projected =
+            |part: &String, value: &Value| shown.get(part) == Some(value) && own.get(part) != Some(value);
+        let given = by_part(&given).into_iter().filter_map(|(part, value)| {
+            if is_projected(&part, &value) {
+                own.get(&part).map(|own| (part, own.clone()))
+            } else {
+                Some((part, value))
+            }
+        });
+        joined(given)
     }
 
     fn decide_status(

@@ -35,6 +35,9 @@ pub fn intent_of(kind: &crate::object::Kind, object: Value) -> Map<String, Value
         intent.insert("status".into(), json!({"qosClass": qos}));
     }
     strip(&mut intent, "metadata", GIVEN);
+    if *kind == kinds::NODE {
+        super::reach::strip_taints(&mut intent);
+    }
     if class::has_builtin_finalizer(kind) {
         strip(&mut intent, "spec", &["finalizers"]);
     }

@@ -224,7 +224,7 @@ impl Store {
             Some(((shown.birth.created, *uid), shown, object))
         });
         if let Some(((_, uid), shown, object)) = durable.min_by_key(|(seniority, ..)| *seniority) {
-            return Some((uid, render(uid, shown, observation(object))));
+            return Some((uid, self.projected(key, render(uid, shown, observation(object)))));
         }
         if let Some(found) = self.ephemerals.get(key) {
             return Some(found);

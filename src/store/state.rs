@@ -23,6 +23,7 @@ use super::ephemeral::Ephemerals;
 use super::leaves::{ListKeys, Shape};
 use super::news::{Unsaved, Untold};
 use super::parts::{Grave, Object};
+use super::reach::Sight;
 use super::record::{Draft, Scribe};
 use super::register::Register;
 use super::render::{observation, render};
@@ -111,6 +112,8 @@ pub struct Store {
     pub(super) documents: Cache,
     pub(super) ephemerals: Ephemerals,
     pub(super) projections: BTreeMap<Key, Arc<[u8]>>,
+    /// How nodes are that are not just reachable, by name.
+    pub(super) sights: BTreeMap<String, Sight>,
     pub(super) waiting: Waiting,
     /// Records of a newer version found on disk: kept, not understood.
     pub(super) strangers: Vec<Arc<[u8]>>,
@@ -155,6 +158,7 @@ impl Store {
             documents: Cache::default(),
             ephemerals: Ephemerals::default(),
             projections: BTreeMap::new(),
+            sights: BTreeMap::new(),
             waiting: Waiting::default(),
             strangers: Vec::new(),
             ceiling: None,
@@ -268,7 +272,7 @@ impl Store {
             return Some(Committed { entry: Arc::clone(entry), removed: false });
         }
         let object = self.objects.get(&uid)?;
-        let value = render(uid, &object.working, observation(object));
+        let value = self.projected(key, render(uid, &object.working, observation(object)));
         let entry = entry_of(key, self.snapshot.revision(), value);
         Some(Committed { entry, removed: object.working.gone })
     }

@@ -85,7 +85,8 @@ pub fn joined(parts: impl IntoIterator<Item = (String, Value)>) -> Fields {
 const FIELD: &str = "field/";
 const CONDITION: &str = "condition/";
 
-fn by_part(fields: &Fields) -> BTreeMap<String, Value> {
+/// Takes a status apart: by field, conditions by type.
+pub fn by_part(fields: &Fields) -> BTreeMap<String, Value> {
     let mut parts = BTreeMap::new();
     for (field, value) in fields {
         match value {

@@ -10,6 +10,7 @@ mod hostile;
 mod intent;
 mod leaves;
 mod merge;
+mod reach;
 mod records;
 mod services;
 mod speed;

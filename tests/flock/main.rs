@@ -113,6 +113,9 @@ fn every_invariant_catches_its_planted_bug() {
 #[test]
 fn replay() {
     let Some(seed) = std::env::var("SKEIN_SEED").ok().and_then(|s| s.parse().ok()) else { return };
+    if std::env::var_os("SKEIN_LOG").is_some() {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).init();
+    }
     let mut world = World::new(seed, Plan { print: true, ..Plan::default() });
     world.run().unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
 }

@@ -276,7 +276,12 @@ impl World {
         }
         for effect in effects {
             match effect {
-                Effect::Persist { id, records, urgent } => self.persist(index, id, records, urgent),
+                Effect::Persist { id, records, urgent } => {
+                    if std::env::var_os("SKEIN_FRAMES").is_some() {
+                        println!("{:>9.3} persist {index} {id} {} {urgent}", self.now.as_secs_f64(), records.len());
+                    }
+                    self.persist(index, id, records, urgent);
+                }
                 Effect::Publish(view) => self.publish(index, view, leads.is_some())?,
                 Effect::Answer { id, result } => {
                     let host = &mut self.hosts[index];
@@ -427,6 +432,12 @@ impl World {
             messages.retain(|message| !matches!(message, Message::Gossip(_)));
         }
         let Some(connection) = self.network.connection((index, to)) else { return };
+        if std::env::var_os("SKEIN_FRAMES").is_some() {
+            for message in &messages {
+                let text = format!("{message:?}");
+                println!("{:>9.3} {index}->{to} {}", self.now.as_secs_f64(), &text[..text.len().min(220)]);
+            }
+        }
         let frame = Frame { way: (index, to), connection, messages };
         if self.random.random_range(0..1_000) < self.network.loss {
             self.trace.count("frames lost");
@@ -441,9 +452,15 @@ impl World {
         self.at(delay, Due::Frame(Box::new(frame)));
     }
 
-    fn arrive(&mut self, frame: Frame) -> Result<(), String> {
+    fn arrive(&mut self, mut frame: Frame) -> Result<(), String> {
         if !self.network.delivers(&frame) {
             return Ok(());
+        }
+        for message in &mut frame.messages {
+            // Read as the mesh reads it: what is in it is verified then.
+            if let Message::Gossip(message) = message {
+                *message = skein::gossip::Message::of_bytes(&message.to_bytes()).map_err(|error| error.to_string())?;
+            }
         }
         let from = self.hosts[frame.way.0].id();
         self.give(frame.way.1, Input::Received { from, messages: frame.messages })

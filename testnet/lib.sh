@@ -1,7 +1,7 @@
 # Shared by the testnet commands: names, folders, hosts. Sourced, not run.
 #
 # A testnet is a switch (a bridge in a network namespace of its own) and hosts (a namespace each, with its own Docker
-# engine and agent). This machine has an address on the switch and forwards nothing.
+# engine and agent). This machine has an address on the switch and forwards nothing. Host n2 is port v2 of the switch.
 
 set -euo pipefail
 
@@ -37,10 +37,32 @@ install() {
 # The third number of the switch's /24, chosen when the testnet is made.
 subnet() { cat "$run/subnet"; }
 ns() { echo "$net-$1"; }
-address() { echo "10.200.$(subnet).${1#n}"; }
+port() { echo "v${1#n}"; }
+# A host's address. Its last number is the host's, until testnet/move gives it another.
+address() { echo "10.200.$(subnet).$(cat "$(folder "$1")/number" 2>/dev/null || echo "${1#n}")"; }
 folder() { echo "$run/$1"; }
 node_exists() { [ -d "$(folder "$1")" ] || die "there is no node $1 (nodes: $(nodes))"; }
 nodes() { (cd "$run" 2>/dev/null && ls -d n[0-9]* 2>/dev/null | tr '\n' ' ') || true; }
+# All hosts, those too that tests add and that no command of the testnet starts an agent on (x1, x2 ...).
+hosts() { (cd "$run" 2>/dev/null && ls -d n[0-9]* x[0-9]* 2>/dev/null | tr '\n' ' ') || true; }
+first() { [ "$1" = n1 ]; }
+
+# Makes a host, a namespace with a cable to the switch: make_host NAME [LAST NUMBER OF ITS ADDRESS]
+make_host() {
+  local node=$1 space
+  space=$(ns "$node")
+  mkdir -p "$(folder "$node")"
+  [ $# = 1 ] || echo "$2" >"$(folder "$node")/number"
+  [ -e "/run/netns/$space" ] && return
+  ip netns add "$space"
+  ip -n "$space" link set lo up
+  ip link add eth0 netns "$space" type veth peer name "$(port "$node")" netns "$lab"
+  ip -n "$lab" link set "$(port "$node")" master sw0 up
+  ip -n "$space" addr add "$(address "$node")/24" dev eth0
+  ip -n "$space" link set eth0 up
+  ip -n "$space" route add default via "10.200.$(subnet).254"
+  nsenter --net="/run/netns/$space" sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0
+}
 
 # Runs a command on a host's network with its Docker and kubeconfig.
 on() {
@@ -91,14 +113,59 @@ start_docker() {
   disown
 }
 
+# Whether a host is a member of the cluster already (n1 becomes one by founding it).
+joined() { [ -s "$(folder "$1")/data/identity" ]; }
+
+# Starts a host's agent: `up`, or `join` with its token if it has not joined yet.
 start_agent() {
-  local dir
+  local dir command=(up)
   dir=$(folder "$1")
   alive "$dir/agent.pid" && return
-  # The shell becomes the agent, so its id is the agent's.
+  if ! first "$1" && ! joined "$1"; then
+    [ -s "$dir/token" ] || die "$1 is not in the cluster yet: ./testnet/up joins it"
+    command=(join "$(cat "$dir/token")")
+  fi
+  # The shell becomes the agent, so its id is the agent's. The agent finds its address itself.
   setsid bash -c 'echo $$ >"$0"; exec "$@"' "$dir/agent.pid" nsenter --net="/run/netns/$(ns "$1")" \
     env -i PATH="$PATH" HOME=/root RUST_LOG="${RUST_LOG:-info}" ${RUST_BACKTRACE:+RUST_BACKTRACE=$RUST_BACKTRACE} \
-    "$agent" up --data "$dir/data" --docker "$dir/docker.sock" --node-name "$1" --address "$(address "$1")" \
+    "$agent" "${command[@]}" --data "$dir/data" --docker "$dir/docker.sock" --node-name "$1" \
     >>"$dir/agent.log" 2>&1 </dev/null &
   disown
+}
+
+# Waits for a file that an agent writes, and says the agent's last words if it ends instead: wait_for_agent NODE FILE
+wait_for_agent() {
+  local dir end=$((SECONDS + 60))
+  dir=$(folder "$1")
+  until [ -s "$dir/data/$2" ]; do
+    # Its id is written by the agent's own shell, a moment after the start.
+    if [ -s "$dir/agent.pid" ] && ! alive "$dir/agent.pid"; then
+      die "the agent of $1 ended: $(tail -n 1 "$dir/agent.log")"
+    fi
+    [ $SECONDS -lt $end ] || die "waited 60 s in vain for the agent of $1 (see $dir/agent.log)"
+    sleep 0.05
+  done
+}
+
+# Nodes that are Ready as one node sees it, asked at its own API: ready_at NODE
+ready_at() {
+  kubectl --context "$1" get nodes --no-headers --request-timeout=5s 2>/dev/null | awk '$2 == "Ready" {n++} END {print n + 0}'
+}
+all_ready_at() { [ "$(ready_at "$1")" = "$2" ]; }
+
+# Runs nft on the switch.
+switch() { nsenter --net="/run/netns/$lab" nft "$@"; }
+
+# The pairs of hosts whose frames the switch drops, one direction a line: "n1 n2" is from n1 to n2.
+cut_pairs() {
+  switch -j list set bridge cut pairs 2>/dev/null | grep -oE '\["v[0-9]+", "v[0-9]+"\]|\["v[0-9]+","v[0-9]+"\]' |
+    sed -E 's/[^0-9]+([0-9]+)[^0-9]+([0-9]+)[^0-9]+/n\1 n\2/' | sort -V || true
+}
+# The hosts whose cable is pulled.
+unplugged() {
+  local node
+  for node in $(nodes); do
+    # The switch's end of the cable is down by our hand; else it is up, whatever the host does.
+    ip -n "$lab" -o link show "$(port "$node")" up 2>/dev/null | grep . >/dev/null || echo "$node"
+  done
 }

@@ -73,7 +73,8 @@ const BANNED: &[&str] = &[
     "axum",
 ];
 
-const PURE: &[&str] = &[
+const PURE: &[&str] =
+    &[
     "ids",
     "time",
     "object",

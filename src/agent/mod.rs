@@ -193,18 +193,16 @@ async fn start_traffic(
 ) -> anyhow::Result<()> {
     let link = format!("{}v{}", checks::OUR_LINKS, tag(genesis));
     let network = link_network(genesis);
-    let namespace = proxy::NamespaceConfig { link, network, service_range: config.services };
+    let own_pods = genesis.identity.pod_range;
+    let namespace =
+        proxy::NamespaceConfig { link, network, service_range: config.services, pods: config.pods, own_pods };
     let namespace = proxy::Namespace::open(namespace).await?;
     let at = std::net::SocketAddrV4::new(config.dns_address(), 53);
     let (udp, tcp) = (namespace.udp(at).await?, namespace.tcp(at).await?);
     let server = dns::Server::new(dns::Config { domain: DOMAIN.into(), ..dns::Config::default() }, handle.routes());
     tasks.spawn(server.run(udp, tcp, shutdown.clone()));
-    let traffic = proxy::Config {
-        node: config.node_name.clone(),
-        pods: config.pods,
-        own_pods: genesis.identity.pod_range,
-        ..proxy::Config::default()
-    };
+    let traffic =
+        proxy::Config { node: config.node_name.clone(), pods: config.pods, own_pods, ..proxy::Config::default() };
     let calls: Arc<dyn handle::Calls> = todo!();
     tasks.spawn(proxy::Proxy::new(traffic, namespace, handle.routes(), calls).run(shutdown.clone()));
     Ok(())

@@ -100,7 +100,9 @@ impl Peer {
 impl Exchanges {
     /// Of a run.
     pub fn new(me: Origin, seed: u64) -> Self {
-        let random = StdRng::seed_from_u64(seed);
+        // Were all nodes given one seed, they would all begin at the same moments.
+        let own = me.node.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let random = StdRng::seed_from_u64(seed ^ own);
         Self { me, random, begun: 0, peers: BTreeMap::new(), next: None, last: None }
     }
 

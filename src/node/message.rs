@@ -1,4 +1,11 @@
 //! What nodes say to each other: one frame carries all that one turn has for a peer.
+//!
+//! A frame is a version byte and a CBOR list of messages, each `[kind, bytes]`, so that a node can pass over what only
+//! a newer one understands. Kinds are never used again for something else; what a kind's bytes say is its room's.
+
+use minicbor::{Decoder, Encoder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::trust::{Admission, JoinRequest};
 use crate::{election, gossip, membership};
@@ -54,7 +61,180 @@ impl Message {
     }
 }
 
+/// The most bytes of a frame: one record of `store::MAX_RECORD_BYTES` and what is around it.
+pub const MAX_FRAME_BYTES: usize = 5 << 20;
+/// A frame that has reached so many bytes takes no further message.
+const FULL: usize = 512 << 10;
+/// The most bytes of an answer's JSON.
+const MAX_ANSWER: usize = 1 << 20;
+const VERSION: u8 = 1;
+
+const MEMBERSHIP: u8 = 1;
+const ELECTION: u8 = 2;
+const GOSSIP: u8 = 3;
+const ASK_JOIN: u8 = 4;
+const ANSWER: u8 = 5;
+const REFUSAL: u8 = 6;
+
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed frame: {0}")]
 pub struct BadFrame(pub String);
+
+/// Writes messages into as many frames as are needed, in order, each of half a mebibyte or little more; a larger
+/// message travels alone.
+pub fn frames(messages: &[Message]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut open: Vec<(u8, Vec<u8>)> = Vec::new();
+    let mut bytes = 0;
+    for (kind, body) in messages.iter().map(Message::to_bytes) {
+        if !open.is_empty() && bytes + body.len() > FULL {
+            frames.push(frame(&std::mem::take(&mut open)));
+            bytes = 0;
+        }
+        bytes += body.len();
+        open.push((kind, body));
+    }
+    if !open.is_empty() {
+        frames.push(frame(&open));
+    }
+    frames
+}
+
+/// Writes messages into one frame, however large it gets: [`frames`] keeps to what peers take.
+pub fn encode(messages: &[Message]) -> Vec<u8> {
+    frame(&messages.iter().map(Message::to_bytes).collect::<Vec<_>>())
+}
+
+fn frame(messages: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut encoder = Encoder::new(vec![VERSION]);
+    list(&mut encoder, messages).expect("a vector takes any number of bytes");
+    encoder.into_writer()
+}
+
+fn list(
+    encoder: &mut Encoder<Vec<u8>>,
+    messages: &[(u8, Vec<u8>)],
+) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+    encoder.array(messages.len() as u64)?;
+    for (kind, bytes) in messages {
+        encoder.array(2)?.u8(*kind)?.bytes(bytes)?;
+    }
+    Ok(())
+}
+
+/// Reads a frame. Verifies the signatures of all records in it (some 50 us each): nothing for the node's own loop.
+///
+/// A message of a kind that this version does not know, or that its room cannot read, is left out; the others count.
+///
+/// # Errors
+/// [`BadFrame`] if it is too long, of another version, or no list of messages.
+pub fn decode(frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
+    if frame.len() > MAX_FRAME_BYTES {
+        return Err(BadFrame(format!("{} bytes", frame.len())));
+    }
+    let Some((version, list)) = frame.split_first() else { return Err(BadFrame("it is empty".into())) };
+    if *version != VERSION {
+        return Err(BadFrame(format!("version {version}, this node speaks version {VERSION}")));
+    }
+    let parts = parts(list).map_err(|e| BadFrame(e.to_string()))?;
+    let read = |(kind, bytes)| match Message::of_bytes(kind, bytes) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            tracing::debug!(kind, %error, "a peer's message is left out");
+            None
+        }
+    };
+    Ok(parts.into_iter().filter_map(read).collect())
+}
+
+fn parts(list: &[u8]) -> Result<Vec<(u64, &[u8])>, minicbor::decode::Error> {
+    let mut decoder = Decoder::new(list);
+    let count = decoder.array()?.ok_or_else(|| minicbor::decode::Error::message("a list without a length"))?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        if decoder.array()? != Some(2) {
+            return Err(minicbor::decode::Error::message("a message is a kind and bytes"));
+        }
+        parts.push((decoder.u64()?, decoder.bytes()?));
+    }
+    Ok(parts)
+}
+
+impl Message {
+    /// Returns the kind and the bytes.
+    fn to_bytes(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Membership(message, numbers) => {
+                (MEMBERSHIP, pair(&message.to_bytes(), &gossip::numbers_to_bytes(numbers)))
+            }
+            Self::Election(message) => (ELECTION, election::Message::to_bytes(message)),
+            Self::Gossip(message) => (GOSSIP, message.to_bytes()),
+            Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
+            Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
+            Self::Answer { id, answer: Err(reason) } => (REFUSAL, numbered(*id, reason)),
+        }
+    }
+
+    fn of_bytes(kind: u64, bytes: &[u8]) -> Result<Self, BadFrame> {
+        fn bad(error: impl std::fmt::Display) -> BadFrame {
+            BadFrame(error.to_string())
+        }
+        Ok(match u8::try_from(kind).unwrap_or(0) {
+            MEMBERSHIP => {
+                let (message, numbers) = read_pair(bytes).map_err(bad)?;
+                let message = membership::Message::of_bytes(message).map_err(bad)?;
+                Self::Membership(message, gossip::numbers_of_bytes(numbers).map_err(bad)?)
+            }
+            ELECTION => Self::Election(election::Message::of_bytes(bytes).map_err(bad)?),
+            GOSSIP => Self::Gossip(gossip::Message::of_bytes(bytes).map_err(bad)?),
+            ASK_JOIN => {
+                let (id, request) = read_numbered(bytes)?;
+                Self::Ask { id, ask: Ask::Join(request) }
+            }
+            ANSWER => {
+                let (id, admission) = read_numbered(bytes)?;
+                Self::Answer { id, answer: Ok(admission) }
+            }
+            REFUSAL => {
+                let (id, reason) = read_numbered(bytes)?;
+                Self::Answer { id, answer: Err(reason) }
+            }
+            _ => return Err(BadFrame(format!("message of unknown kind {kind}"))),
+        })
+    }
+}
+
+/// `[bytes, bytes]`.
+fn pair(one: &[u8], other: &[u8]) -> Vec<u8> {
+    let pair: (&minicbor::bytes::ByteSlice, &minicbor::bytes::ByteSlice) = (one.into(), other.into());
+    minicbor::to_vec(pair).expect("a vector takes any number of bytes")
+}
+
+fn read_pair(bytes: &[u8]) -> Result<(&[u8], &[u8]), minicbor::decode::Error> {
+    let mut decoder = Decoder::new(bytes);
+    match decoder.array()? {
+        Some(2) => Ok((decoder.bytes()?, decoder.bytes()?)),
+        _ => Err(minicbor::decode::Error::message("not a pair")),
+    }
+}
+
+/// Eight bytes of number, then JSON: what is asked is rare, and grows.
+fn numbered(id: u64, value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend(serde_json::to_vec(value).expect("it has string keys only"));
+    bytes
+}
+
+fn read_numbered<T: DeserializeOwned>(bytes: &[u8]) -> Result<(u64, T), BadFrame> {
+    let Some((id, json)) = bytes.split_first_chunk() else { return Err(BadFrame("no number".into())) };
+    if json.len() > MAX_ANSWER {
+        return Err(BadFrame(format!("{} bytes of JSON", json.len())));
+    }
+    let value = serde_json::from_slice(json).map_err(|e| BadFrame(e.to_string()))?;
+    Ok((u64::from_be_bytes(*id), value))
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -44,11 +44,11 @@ impl Exit {
 
     /// Serves a call in a task of its own. What cannot be served is dropped, by which the caller knows. Calls that
     /// are not for traffic are none of its business and dropped too.
-    pub fn serve(&self, call: Call, stream: Stream) {
+    pub fn serve(&self, call: &Call, stream: Stream) {
         let inner = Arc::clone(&self.0);
         let (is_tcp, address) = match call {
-            Call::Tcp(address) => (true, address),
-            Call::Udp(address) => (false, address),
+            Call::Tcp(address) => (true, *address),
+            Call::Udp(address) => (false, *address),
             Call::Log { .. } | Call::Sign | Call::Join => return,
         };
         if !inner.config.own_pods.contains(address.ip()) {

@@ -84,6 +84,14 @@ impl Links {
         self.handle.route().add(route.build()).execute().await.map_err(error)
     }
 
+    /// Refuses what goes to `range`, in words (`prohibit`) that a UDP socket hears, as it does not hear `unreachable`.
+    pub(super) async fn route_nowhere(&self, range: Ipv4Net) -> io::Result<()> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.network(), range.prefix_len())
+            .kind(RouteType::Prohibit);
+        self.handle.route().add(route.build()).execute().await.map_err(error)
+    }
+
     /// Takes all of `range` for addresses of this machine.
     pub(super) async fn route_local(&self, range: Ipv4Net, index: u32) -> io::Result<()> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new()

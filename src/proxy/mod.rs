@@ -3,6 +3,7 @@
 //! ```text
 //!   pod or host ──> route of the service range ──> Namespace: listeners on ClusterIP:port ─┐
 //!   anywhere    ──> host's addresses ────────────> listeners on 0.0.0.0:nodePort ──────────┤
+//!   pod or host ──> route of other nodes' pods ─> Namespace: one listener, by redirection ─┤
 //!                                                                                          ▼
 //!                endpoint of this node <── dialled from the host side <── Balancer picks
 //!   endpoint of another node <── Exit of its agent <── stream of the mesh <──┘
@@ -24,8 +25,10 @@ mod datagrams;
 mod dial;
 mod exit;
 mod flow;
+mod guide;
 mod link;
 mod namespace;
+mod redirect;
 mod relay;
 mod server;
 mod target;

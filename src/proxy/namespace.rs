@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::hostnet::{FirewallError, Rule};
 
 use super::link::Links;
+use super::redirect;
 
 /// How many requests may wait for the namespace's thread.
 const MAILBOX: usize = 64;
@@ -33,6 +34,10 @@ pub struct NamespaceConfig {
     pub network: Ipv4Net,
     /// The range of virtual addresses.
     pub service_range: Ipv4Net,
+    /// The pods of all nodes. What goes to those of other nodes is led here.
+    pub pods: Ipv4Net,
+    /// The pods of this node, which the host reaches itself.
+    pub own_pods: Ipv4Net,
 }
 
 impl NamespaceConfig {
@@ -78,10 +83,12 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Namespace {
     config: NamespaceConfig,
     jobs: mpsc::Sender<Job>,
+    /// Whether connections to pods of other nodes are redirected here.
+    redirects: bool,
 }
 
 impl Namespace {
-    /// Makes the namespace, routes the service range into it and lets traffic to and from it pass the host's
+    /// Makes the namespace, routes the service range and other nodes' pods into it and lets traffic to and from it pass the host's
     /// firewall. What an earlier agent left under the same names is removed first.
     ///
     /// # Errors
@@ -90,8 +97,12 @@ impl Namespace {
     pub async fn open(config: NamespaceConfig) -> Result<Self, NamespaceError> {
         let host = Links::connect().map_err(|e| network("netlink", e))?;
         host.delete(&config.link).await.map_err(|e| network(format!("removing link {}", config.link), e))?;
-        let namespace = Self { jobs: start_thread().await?, config };
+        let mut namespace = Self { jobs: start_thread().await?, config, redirects: false };
         namespace.plug(&host).await?;
+        match namespace.lead_pods_here(&host).await {
+            Ok(()) => namespace.redirects = true,
+            Err(error) => tracing::warn!("pods of other nodes are reached by Services only: {error}"),
+        }
         forward_packets().map_err(|e| network("net.ipv4.ip_forward", e))?;
         match namespace.permit().await {
             Err(FirewallError::Missing(error)) => {
@@ -113,6 +124,18 @@ impl Namespace {
     /// As bind(2) and listen(2).
     pub async fn tcp(&self, address: SocketAddrV4) -> io::Result<TcpListener> {
         TcpListener::from_std(self.within(move || listen(address)).await??)
+    }
+
+    /// Listens for connections to pods of other nodes, each of which knows where it was to go. `None` if they are not
+    /// redirected here.
+    ///
+    /// # Errors
+    /// As bind(2) and listen(2).
+    pub(super) async fn redirected(&self) -> io::Result<Option<TcpListener>> {
+        if !self.redirects {
+            return Ok(None);
+        }
+        self.tcp(SocketAddrV4::new(self.config.inside_address(), redirect::PORT)).await.map(Some)
     }
 
     /// Receives UDP datagrams at a virtual address.
@@ -165,7 +188,7 @@ impl Namespace {
     }
 
     async fn plug(&self, host: &Links) -> Result<(), NamespaceError> {
-        let NamespaceConfig { link, network: net, service_range } = &self.config;
+        let NamespaceConfig { link, network: net, service_range, .. } = &self.config;
         let file = self.within(|| File::open("/proc/thread-self/ns/net")).await;
         let file = file.and_then(|f| f).map_err(NamespaceError::Unshare)?;
         let inside = self.within(Links::connect).await.and_then(|c| c).map_err(|e| network("netlink", e))?;
@@ -186,6 +209,28 @@ impl Namespace {
         host.route_via(*service_range, there, outer).await.map_err(|e| match e.raw_os_error() {
             Some(nix::libc::EEXIST) => NamespaceError::RangeTaken(*service_range),
             _ => routing(e),
+        })
+    }
+}
+
+impl Namespace {
+    /// Leads what goes to pods of other nodes here: TCP to one listener, and all else is refused.
+    async fn lead_pods_here(&self, host: &Links) -> io::Result<()> {
+        let NamespaceConfig { pods, own_pods, .. } = self.config;
+        let inside = self.within(Links::connect).await??;
+        let (here, there) = (self.config.host_address(), self.config.inside_address());
+        self.within(move || redirect::set_up(pods)).await??;
+        let inner = inside.up(INSIDE).await?;
+        inside.route_via(own_pods, here, inner).await?;
+        if own_pods != pods {
+            inside.route_nowhere(pods).await?;
+        }
+        let outer = host.up(&self.config.link).await?;
+        host.route_via(pods, there, outer).await.map_err(|e| match e.raw_os_error() {
+            Some(nix::libc::EEXIST) => {
+                io::Error::other(format!("the range {pods} is routed elsewhere on this machine"))
+            }
+            _ => e,
         })
     }
 }

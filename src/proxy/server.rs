@@ -20,6 +20,7 @@ use crate::routing::Routes;
 use crate::routing::routes::{Backends, Listen, Protocol};
 use crate::time::Mono;
 
+use super::guide::Guide;
 use super::namespace::Namespace;
 use super::target::{Pick, Target, now};
 use super::{tcp, udp};
@@ -189,6 +190,7 @@ impl Proxy {
     /// Works until `shutdown`, or until nobody sends routes any more; then lets connections finish for a while.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut firewall = ticker(FIREWALL);
+        let _until_the_end = self.open_pods().await.drop_guard();
         loop {
             let routes = Arc::clone(&self.routes.borrow_and_update());
             self.apply(&routes).await;
@@ -205,6 +207,21 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// Takes in what pods and host send to pods of other nodes, until what it returns is cancelled.
+    async fn open_pods(&self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        match self.namespace.redirected().await {
+            Ok(Some(listener)) => {
+                let guide = Guide::Pods(self.routes.clone());
+                tokio::spawn(tcp::serve(listener, guide, Arc::clone(&self.shared), stop.clone()));
+            }
+            // Said when the namespace was opened.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "pods of other nodes are reached by Services only"),
+        }
+        stop
     }
 
     fn retry(&self) -> Duration {
@@ -267,13 +284,15 @@ impl Proxy {
         let (to, shared, until) = (Arc::clone(&target), Arc::clone(&self.shared), stop.clone());
         let task = match listen {
             Listen::Virtual { protocol: Protocol::Tcp, address } => {
-                tokio::spawn(tcp::serve(self.namespace.tcp(address).await?, to, shared, until))
+                let listener = self.namespace.tcp(address).await?;
+                tokio::spawn(tcp::serve(listener, Guide::Service(to), shared, until))
             }
             Listen::Virtual { protocol: Protocol::Udp, address } => {
                 tokio::spawn(udp::serve(self.namespace.udp(address).await?, to, shared, until))
             }
             Listen::Node { protocol: Protocol::Tcp, port } => {
-                tokio::spawn(tcp::serve(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?, to, shared, until))
+                let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+                tokio::spawn(tcp::serve(listener, Guide::Service(to), shared, until))
             }
             Listen::Node { protocol: Protocol::Udp, port } => {
                 tokio::spawn(udp::serve(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?, to, shared, until))

@@ -1,4 +1,4 @@
-//! TCP: accept, dial, copy.
+//! TCP: accept, be led, copy.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -10,10 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::dial::{Server, dial, is_shortage};
+use super::dial::{Server, is_shortage};
+use super::guide::Guide;
 use super::relay::{relay, reset};
 use super::server::Shared;
-use super::target::Target;
 use super::tunnel::tunnel;
 
 /// How long to wait when the process or the machine is out of files or memory.
@@ -24,22 +24,22 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_PROBES: (Duration, u32) = (Duration::from_secs(10), 3);
 
 /// Accepts connections until `stop`; those accepted go on.
-pub(super) async fn serve(listener: TcpListener, target: Arc<Target>, shared: Arc<Shared>, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, guide: Guide, shared: Arc<Shared>, stop: CancellationToken) {
     let work = async {
         loop {
             let (client, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    accept_failed(&error, &target, &shared).await;
+                    accept_failed(&error, &guide, &shared).await;
                     continue;
                 }
             };
             // At the limit the others wait in the kernel's queue.
-            let Some(permit) = shared.connection(|| target.backends().service.clone()).await else { return };
-            let (target, inner) = (Arc::clone(&target), Arc::clone(&shared));
+            let Some(permit) = shared.connection(|| guide.name()).await else { return };
+            let (guide, inner) = (guide.clone(), Arc::clone(&shared));
             shared.tasks.spawn(async move {
                 tokio::select! {
-                    () = connection(&client, from, &target, &inner) => {}
+                    () = connection(&client, from, &guide, &inner) => {}
                     () = inner.cut.cancelled() => reset(&client),
                 }
                 drop(permit);
@@ -55,22 +55,18 @@ pub(super) async fn serve(listener: TcpListener, target: Arc<Target>, shared: Ar
 }
 
 /// Errors of accept(2) concern one connection, which is gone, except those that speak of a shortage.
-async fn accept_failed(error: &io::Error, target: &Target, shared: &Shared) {
+async fn accept_failed(error: &io::Error, guide: &Guide, shared: &Shared) {
     if is_shortage(error) {
-        let service = &target.backends().service;
+        let service = guide.name();
         shared.complaints.say("shortage", || tracing::warn!(service, %error, "cannot accept connections just now"));
         sleep(SHORTAGE).await;
     }
 }
 
-async fn connection(client: &TcpStream, from: SocketAddr, target: &Arc<Target>, shared: &Shared) {
-    let Some((pick, server)) = dial(target, from, shared).await else {
-        let service = &target.backends().service;
-        shared.complaints.say("endpoints", || tracing::warn!(service, "no endpoint answers"));
-        return reset(client);
-    };
+async fn connection(client: &TcpStream, from: SocketAddr, guide: &Guide, shared: &Shared) {
+    let Some(led) = guide.lead(client, from, shared).await else { return reset(client) };
     prepare(client);
-    let carried = match server {
+    let carried = match led.server {
         Server::Near(server) => {
             prepare(&server);
             relay(client, &server).await
@@ -78,7 +74,7 @@ async fn connection(client: &TcpStream, from: SocketAddr, target: &Arc<Target>, 
         Server::Far(stream) => tunnel(client, stream).await,
     };
     if let Err(error) = carried {
-        tracing::debug!(%from, to = %pick.address, %error, "connection ended early");
+        tracing::debug!(%from, to = %led.to, %error, "connection ended early");
     }
 }
 

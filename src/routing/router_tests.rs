@@ -101,6 +101,21 @@ fn namespaces_are_names_without_addresses() {
 }
 
 #[test]
+fn a_pods_node_is_known_by_its_range() {
+    let node = |name: &str, range: &str| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"podCIDR": range}});
+    let mut view = view([node("n1", "10.240.0.0/24"), node("n2", "10.240.1.0/24"), node("n3", "")]);
+    let mut router = Router::new(Config::of("n1"));
+    let routes = router.update(&view).expect("there are nodes");
+    for (address, expected) in
+        [([10, 240, 0, 9], Some("n1")), ([10, 240, 1, 255], Some("n2")), ([10, 240, 2, 0], None), ([10, 0, 0, 1], None)]
+    {
+        assert_eq!(routes.node_of(address.into()), expected, "{address:?}");
+    }
+    remove(&mut view, &Key::new(&kinds::NODE, "", "n2"));
+    assert_eq!(router.update(&view).expect("one is gone").node_of([10, 240, 1, 9].into()), None);
+}
+
+#[test]
 fn the_same_name_in_two_namespaces_is_two_services() {
     let mut other = web();
     other["metadata"]["namespace"] = json!("test");

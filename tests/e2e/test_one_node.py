@@ -9,8 +9,8 @@ import subprocess
 import time
 import unittest
 
-from testnet import (ROOT, RUN, config_map, create, eventually, get, identity, is_ready, kubectl, kubectl_said, on, pods, restarts, said,
-                     settled, sh, testnet)
+from testnet import (ROOT, RUN, config_map, container_of, create, docker, eventually, get, identity, is_ready, kubectl,
+                     kubectl_said, on, pods, restarts, said, settled, sh, testnet)
 
 NODE_PORT = 30080
 MANIFEST = str(ROOT / "testnet/sample/web.yaml")
@@ -30,14 +30,6 @@ def address():
 def fetch(url, timeout=3):
     """Asks from the host; returns (exit code of curl, body)."""
     return said(str(ROOT / "testnet/on"), "n1", "curl", "-sS", "-m", str(timeout), url)
-
-
-def docker(*args, **options):
-    return on("n1", "docker", *args, **options)
-
-
-def container_of(pod):
-    return pod["status"]["containerStatuses"][0]["containerID"].removeprefix("docker://")
 
 
 def start_docker(*flags):

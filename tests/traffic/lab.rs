@@ -266,6 +266,8 @@ pub fn namespace_config(link: &str) -> NamespaceConfig {
         link: link.into(),
         network: "169.254.77.0/30".parse().expect("a network"),
         service_range: "10.96.0.0/16".parse().expect("a range"),
+        pods: "10.240.0.0/12".parse().expect("a range"),
+        own_pods: "10.240.0.0/16".parse().expect("a range"),
     }
 }
 
@@ -316,7 +318,7 @@ impl Calls for Mesh {
         let exit = Exit::new(Config { own_pods, ..Config::default() });
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
-            exit.serve(call, Box::new(theirs));
+            exit.serve(&call, Box::new(theirs));
             exit.run(cut).await;
         });
         async { Ok(Box::new(ours) as Stream) }.boxed()

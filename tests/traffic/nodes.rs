@@ -1,11 +1,13 @@
 //! Pods of other nodes, through a mesh.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use skein::proxy::Config;
+use skein::routing::Routes;
 use tokio::task::block_in_place as blocking;
 
 use crate::lab::{
@@ -246,5 +248,42 @@ fn datagrams_cross_too_and_find_another_node_when_one_is_gone() {
             exchange();
             assert_eq!(calls.load(Ordering::SeqCst), before + 1, "a silent flow has ended");
         });
+    });
+}
+
+#[test]
+fn pods_of_other_nodes_are_reached_by_their_addresses() {
+    machine(|| async {
+        let (client, a) = (Pod::new(5), Pod::new(6));
+        let _server = a.serve(8080, parrot);
+        a.echo(8080);
+        let traffic = traffic(&[("n2", AT_ONCE)]).await;
+        let range = |text: &str| text.parse().expect("a range");
+        let pod_ranges = BTreeMap::from([
+            (range("10.240.0.0/16"), "n1".to_owned()),
+            (range("10.241.0.0/24"), "n2".to_owned()),
+            (range("10.241.1.0/24"), "n3".to_owned()),
+        ]);
+        traffic.show(Routes { pod_ranges, ..Routes::default() });
+        let check = || {
+            let (mut stream, name) = call(far(6, 8080)).expect("the pod answers");
+            assert_eq!(name, "10.240.0.6");
+            stream.write_all(b"hello").expect("it is sent");
+            stream.shutdown(Shutdown::Write).expect("the client finishes");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("the answer comes");
+            assert_eq!(answer, "hello");
+            // A dead port, a node that is not connected, and addresses of nobody: taken in, then reset.
+            for nobody in [[10, 241, 0, 6], [10, 241, 1, 6], [10, 242, 0, 6]] {
+                let error = hear(SocketAddrV4::new(nobody.into(), 8081)).expect_err("nobody is there");
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            }
+            // Datagrams go by Services only.
+            let error = ask(far(6, 8080), "?").expect_err("they are refused");
+            assert!(error.raw_os_error().is_some_and(|e| e == nix::libc::EHOSTUNREACH), "{error}");
+        };
+        eventually("the routes are known", || call(far(6, 8080)).is_ok());
+        blocking(check);
+        client.within(check);
     });
 }

@@ -15,7 +15,7 @@ fn taint(c: &mut Cluster, taints: Value) {
 }
 
 /// A pod on n2 that tolerates the taint `drain` so.
-fn pod(c: &mut Cluster, name: &str, tolerations: Value) -> Key {
+fn pod(c: &mut Cluster, name: &str, tolerations: &Value) -> Key {
     c.create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
         "spec": {"nodeName": "n2", "containers": [], "tolerations": tolerations}}))
 }
@@ -23,8 +23,8 @@ fn pod(c: &mut Cluster, name: &str, tolerations: Value) -> Key {
 #[test]
 fn a_pod_that_does_not_tolerate_it_is_deleted_and_told() {
     let mut c = Cluster::new(1);
-    let plain = pod(&mut c, "plain", json!([]));
-    let tough = pod(&mut c, "tough", json!([{"key": "drain", "operator": "Exists", "effect": "NoExecute"}]));
+    let plain = pod(&mut c, "plain", &json!([]));
+    let tough = pod(&mut c, "tough", &json!([{"key": "drain", "operator": "Exists", "effect": "NoExecute"}]));
     c.settle();
     taint(&mut c, json!([{"key": "drain", "effect": "NoSchedule"}]));
     c.settle();
@@ -36,7 +36,7 @@ fn a_pod_that_does_not_tolerate_it_is_deleted_and_told() {
     assert_eq!(notes.len(), 1);
     assert_eq!(notes[0].message, "Marking for deletion Pod shop/plain");
     assert_eq!((&notes[0].regarding, notes[0].component), (&plain, "taint-eviction-controller"));
-    let late = pod(&mut c, "late", json!([]));
+    let late = pod(&mut c, "late", &json!([]));
     c.settle();
     assert!(!c.exists(&late), "nor may one come later");
 }
@@ -45,7 +45,7 @@ fn a_pod_that_does_not_tolerate_it_is_deleted_and_told() {
 fn patience_counts_from_when_the_taint_came() {
     let mut c = Cluster::new(2);
     let tolerate = |seconds: i32| json!([{"key": "drain", "operator": "Exists", "tolerationSeconds": seconds}]);
-    let (brief, long) = (pod(&mut c, "brief", tolerate(10)), pod(&mut c, "long", tolerate(60)));
+    let (brief, long) = (pod(&mut c, "brief", &tolerate(10)), pod(&mut c, "long", &tolerate(60)));
     c.settle();
     taint(&mut c, json!([{"key": "drain", "effect": "NoExecute"}]));
     let since = c.now.wall.to_string();
@@ -63,7 +63,7 @@ fn patience_counts_from_when_the_taint_came() {
 #[test]
 fn projected_taints_end_no_pod() {
     let mut c = Cluster::new(4);
-    let plain = pod(&mut c, "plain", json!([]));
+    let plain = pod(&mut c, "plain", &json!([]));
     c.settle();
     for key in [UNREACHABLE, RETURNING] {
         taint(&mut c, json!([{"key": key, "effect": "NoExecute"}]));

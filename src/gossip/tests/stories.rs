@@ -126,7 +126,7 @@ fn one_that_has_nothing_gets_all_in_bounded_frames() {
     world.connect(0, 1);
     world.settle(ms(100));
     world.run(ms(10));
-    assert!(world.count("records") > 8 + 6, "{:?}", world.sent);
+    assert!(world.count("records") >= 8, "{:?}", world.sent);
     assert_eq!((world.nodes[0].exchanged.len(), world.nodes[1].exchanged.len()), (1, 1));
 }
 
@@ -269,7 +269,7 @@ fn a_quiet_flock_compares_fingerprints_and_no_more() {
     let mut world = World::flock(3, 1);
     (0..3).for_each(|at| world.publish(at, 200, 100));
     world.run(ms(20_000));
-    (world.sent, world.bytes) = (Default::default(), 0);
+    (world.sent, world.bytes) = (BTreeMap::new(), 0);
     world.run(ms(600_000));
     let rounds = world.count("begin");
     // Each of three every 15 to 30 s.

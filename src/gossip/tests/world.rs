@@ -131,10 +131,6 @@ impl World {
         (0..self.nodes.len()).flat_map(|a| (a + 1..self.nodes.len()).map(move |b| (a, b))).collect()
     }
 
-    pub fn is_connected(&self, a: usize, b: usize) -> bool {
-        self.links.contains_key(&(a.min(b), a.max(b)))
-    }
-
     pub fn connect(&mut self, a: usize, b: usize) {
         self.serial += 1;
         if self.links.insert((a.min(b), a.max(b)), self.serial).is_none() {

@@ -1,0 +1,133 @@
+"""A node falls, and its replicas are started elsewhere: the same for Skein and for Docker Swarm, on the same hosts."""
+
+import json
+import subprocess
+import time
+
+import client
+from client import net
+
+REPLICAS = 12
+
+
+def once(system, node):
+    """Cuts a node off; returns the seconds until all replicas run elsewhere. All is as before afterwards."""
+    system.whole()
+    other = next(n for n in system.nodes if n != node)
+    start = time.monotonic()
+    net.testnet("cut", node)
+    try:
+        client.wait("the replicas to run elsewhere", lambda: system.elsewhere(other, node) >= REPLICAS, seconds=120,
+                    every=0.05)
+        return time.monotonic() - start
+    finally:
+        net.testnet("heal")
+
+
+class Skein:
+    """A Deployment."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+        self.shares = REPLICAS // len(nodes)
+        client.Api().ask("POST", "/apis/apps/v1/namespaces/default/deployments", client.deployment(REPLICAS))
+
+    def running(self, node):
+        pods = client.Api(node).ask("GET", "/api/v1/namespaces/default/pods?labelSelector=app%3Didle")["items"]
+        return [p["spec"].get("nodeName") for p in pods if net.is_ready(p) and "deletionTimestamp" not in p["metadata"]], len(pods)
+
+    def whole(self):
+        """Waits until every node holds its share, and nothing is left over."""
+
+        def look():
+            places, count = self.running(self.nodes[0])
+            return count == REPLICAS and all(places.count(n) == self.shares for n in self.nodes)
+
+        client.wait("the nodes", lambda: client.ready_everywhere(self.nodes))
+        client.wait("every node to hold its share", look)
+
+    def elsewhere(self, asked, fallen):
+        places, _ = self.running(asked)
+        return sum(p != fallen for p in places)
+
+
+class Swarm:
+    """A service of Docker Swarm with all hosts as managers, on engines beside those of Skein: Swarm does not go with
+    live-restore."""
+
+    def __init__(self, nodes):
+        self.nodes, self.engines = nodes, []
+        self.shares = REPLICAS // len(nodes)
+        # Not through the testnet's run folder of a node: `down` must find nothing unexpected there.
+        self.folder = net.RUN / "swarm"
+        for node in nodes:
+            self.start(node)
+        address = {n: net.sh("bash", "-c", f". {client.ROOT}/testnet/lib.sh; address {n}").strip() for n in nodes}
+        self.docker(nodes[0], "swarm", "init", "--advertise-addr", address[nodes[0]])
+        token = self.docker(nodes[0], "swarm", "join-token", "-q", "manager").strip()
+        for node in nodes[1:]:
+            self.docker(node, "swarm", "join", "--token", token, "--advertise-addr", address[node], f"{address[nodes[0]]}:2377")
+        self.docker(nodes[0], "service", "create", "--detach", "--name", "idle", "--network", "host", "--no-resolve-image",
+                    "--replicas", str(REPLICAS), "--restart-delay", "0s", "--stop-grace-period", "0s", "web:1",
+                    "/bin/sleep", "100000")
+
+    def start(self, node):
+        folder = self.folder / node
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "docker.json").write_text("{}")
+        with open(folder / "log", "a") as log:
+            self.engines.append(net.started(
+                node, "dockerd", "--config-file", f"{folder}/docker.json", "--data-root", f"{folder}/docker", "--exec-root",
+                f"{folder}/exec", "--pidfile", f"{folder}/pid", "-H", f"unix://{folder}/docker.sock", "--bridge=none",
+                "--iptables=false", stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+        client.wait(f"Swarm's engine on {node}", lambda: self.docker(node, "version"))
+        image = subprocess.Popen(["docker", "-H", f"unix://{net.RUN}/{node}/docker.sock", "save", "web:1"], stdout=subprocess.PIPE)
+        subprocess.run(["docker", "-H", f"unix://{folder}/docker.sock", "load", "-q"], stdin=image.stdout, check=True,
+                       stdout=subprocess.DEVNULL)
+        image.wait()
+
+    def docker(self, node, *args):
+        return net.sh("nsenter", f"--net=/run/netns/{net.NAME}-{node}", "docker", "-H", f"unix://{self.folder}/{node}/docker.sock",
+                      *args, timeout=60)
+
+    def tasks(self, node):
+        """Where tasks run, as one manager sees it."""
+        lines = self.docker(node, "service", "ps", "idle", "--filter", "desired-state=running", "--format",
+                            "{{.Node}} {{.CurrentState}} {{.ID}}").splitlines()
+        ids = [line.split()[-1] for line in lines if " Running " in f"{line} "]
+        if not ids:
+            return []
+        return [t["NodeID"] for t in json.loads(self.docker(node, "inspect", "--type", "task", *ids))
+                if t["Status"]["State"] == "running"]
+
+    def ids(self, node):
+        return self.docker(node, "info", "--format", "{{.Swarm.NodeID}}").strip()
+
+    def whole(self):
+        """Waits until every node holds its share; Swarm has to be told to spread again."""
+        first = self.nodes[0]
+        every = [self.ids(n) for n in self.nodes]
+        client.wait("Swarm's nodes", lambda: self.docker(first, "node", "ls", "--format", "{{.Status}}").split()
+                    == ["Ready"] * len(self.nodes), seconds=90)
+
+        def spread():
+            places = self.tasks(first)
+            return len(places) == REPLICAS and all(places.count(i) == self.shares for i in every)
+
+        client.wait("Swarm's tasks", lambda: len(self.tasks(first)) == REPLICAS, seconds=90)
+        if not spread():
+            self.docker(first, "service", "update", "--detach", "--force", "--update-parallelism", "0", "idle")
+        client.wait("Swarm's tasks to be spread", spread, seconds=90)
+
+    def elsewhere(self, asked, fallen):
+        lost = self.ids(fallen)
+        return sum(p != lost for p in self.tasks(asked))
+
+    def end(self):
+        for node in self.nodes:
+            subprocess.run(["docker", "-H", f"unix://{self.folder}/{node}/docker.sock", "swarm", "leave", "--force"],
+                           capture_output=True, timeout=60)
+        for engine in self.engines:
+            engine.terminate()
+        for engine in self.engines:
+            engine.wait(timeout=60)

@@ -1,0 +1,459 @@
+"""Three agents, one cluster, and one of them falls: the story of a user, told with real tools and real faults."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+from testnet import (NAME, ROOT, RUN, Prober, at, container_of, create, docker, eventually, get, identity, is_ready, kubectl,
+                     leader, next_leader, on, pods, ready_nodes, restarts, said, settled, sh, started, testnet)
+
+NODES = ("n1", "n2", "n3")
+NODE_PORT = 30080
+# Seconds from the cut to the replicas running elsewhere: 2 until unreachable, 5 more until lost, and a start.
+REPLACED = 12.0
+
+
+def setUpModule():
+    testnet("down")
+    # Not left to tearDownModule, which does not run if this fails.
+    unittest.addModuleCleanup(testnet, "down")
+    print(testnet("up", "--nodes", "3", timeout=1500))
+
+
+def say(text):
+    print(f"      {text}", flush=True)
+
+
+def address(name="n1", node="n1"):
+    return get(*at(node), "node", name)["status"]["addresses"][0]["address"]
+
+
+def vip():
+    return get("service", "web")["spec"]["clusterIP"]
+
+
+def fetch(node, url, timeout=3):
+    """Asks from a host; returns (exit code of curl, body)."""
+    return said(str(ROOT / "testnet/on"), node, "curl", "-sS", "-m", str(timeout), url)
+
+
+def own(node, *args, **options):
+    """kubectl run on the host itself, which may be cut off; returns the object."""
+    return json.loads(on(node, "kubectl", *args, "-o", "json", **options))
+
+
+def all_ready(nodes=NODES, seconds=30):
+    for node in nodes:
+        eventually(f"{len(NODES)} Ready nodes at {node}", lambda n=node: ready_nodes(n) == set(NODES), seconds)
+
+
+def spread(found):
+    return sorted(p["spec"]["nodeName"] for p in found.values())
+
+
+def containers(node):
+    """What runs of the app on a host: container ids."""
+    return set(docker("ps", "-q", "--no-trunc", "--filter", "label=io.kubernetes.container.name=web", node=node).split())
+
+
+def kill_agent(node):
+    """kill -9, at once."""
+    file = RUN / node / "agent.pid"
+    pid = int(file.read_text())
+    os.kill(pid, signal.SIGKILL)
+    file.unlink()
+    return pid
+
+
+def gone(pid):
+    eventually("the agent to end", lambda: not os.path.exists(f"/proc/{pid}"), seconds=5, every=0.01)
+
+
+def config_maps(prefix, count):
+    """A manifest of many small objects."""
+    items = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{prefix}-{n}"}, "data": {"from": prefix}}
+             for n in range(count)]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+
+
+def names(node, *args):
+    return {o["metadata"]["name"] for o in get(*at(node), *args)["items"]}
+
+
+class Capture:
+    """All that crosses the switch, in a file."""
+
+    def __init__(self):
+        self.file = RUN / "switch.pcap"
+        self.process = started("lab", "tcpdump", "-i", "any", "-s", "0", "-B", "65536", "-Z", "root", "-w", str(self.file),
+                               stderr=subprocess.PIPE)
+        assert any("listening on" in line for line in iter(self.process.stderr.readline, ""))
+
+    def end(self):
+        """Returns what was seen, all of it."""
+        time.sleep(0.5)
+        self.process.send_signal(signal.SIGINT)
+        _, text = self.process.communicate(timeout=10)
+        assert re.search(r"(?m)^0 packets dropped by kernel", text), text
+        return self.file.read_bytes()
+
+
+class Story(unittest.TestCase):
+    def test_01_any_node_shows_the_same_cluster(self):
+        all_ready()
+        found = settled()
+        self.assertEqual(spread(found), list(NODES), "one replica on each")
+        for name, pod in found.items():
+            fetch(pod["spec"]["nodeName"], f"http://{pod['status']['podIP']}/")
+            for node in NODES:
+                seen = pods(node=node)[name]
+                self.assertEqual(seen["metadata"]["uid"], pod["metadata"]["uid"])
+                self.assertEqual(seen["status"]["podIP"], pod["status"]["podIP"])
+                eventually(f"the log of {name} at {node}", lambda n=node: "GET /" in kubectl(*at(n), "logs", name), seconds=10)
+        ranges = {get("node", n)["spec"]["podCIDR"] for n in NODES}
+        self.assertEqual(len(ranges), 3, ranges)
+
+    def test_02_the_service_answers_everywhere_and_is_spread(self):
+        found = settled()
+        ip = vip()
+        for node in NODES:
+            for other in NODES:
+                self.assertIn("web version 1", fetch(node, f"http://{address(other)}:{NODE_PORT}/")[1], f"{node} -> {other}")
+            script = f"for i in $(seq 150); do curl -sS -m 3 http://{ip}/; done"
+            lines = on(node, "sh", "-c", script, timeout=60).splitlines()
+            counts = {name: sum(name in line for line in lines) for name in found}
+            self.assertEqual(sum(counts.values()), 150, lines)
+            self.assertTrue(all(count >= 15 for count in counts.values()), f"{node}: {counts}")
+            say(f"150 requests from {node}: {sorted(counts.values())}")
+        for pod in found.values():
+            node = pod["spec"]["nodeName"]
+            for url in (f"http://{ip}/", "http://web/", "http://web.default.svc.cluster.local/"):
+                bodies = [docker("exec", container_of(pod), "curl", "-sS", "-m", "5", url, node=node) for _ in range(4)]
+                self.assertTrue(all("web version 1" in b for b in bodies), f"{node} {url}: {bodies}")
+
+    def test_03_nobody_reads_along_on_the_switch(self):
+        found = settled()
+        secret, answer, plain = (f"canary-{what}-{random.randrange(10**12)}" for what in ("request", "answer", "plain"))
+        for pod in found.values():
+            docker("exec", container_of(pod), "sh", "-c", f"echo {answer} $(hostname) >/www/canary",
+                   node=pod["spec"]["nodeName"])
+        capture = Capture()
+        script = f"for i in $(seq 50); do curl -sS -m 3 -X GET -d {secret} http://{vip()}/canary; done"
+        lines = on("n1", "sh", "-c", script, timeout=60).splitlines()
+        # What is not sent by the mesh is seen.
+        server = started("n2", sys.executable, "-m", "http.server", "8099", stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, cwd="/proc/self/fdinfo")
+        try:
+            eventually("a plain server", lambda: fetch("n1", f"http://{address('n2')}:8099/{plain}")[0] == 0, seconds=5)
+        finally:
+            server.kill()
+            server.wait()
+        seen = capture.end()
+        self.assertEqual(len(lines), 50)
+        self.assertTrue(all(answer in line for line in lines), lines)
+        self.assertEqual({line.split()[1] for line in lines}, set(found), "all three have answered")
+        self.assertIn(plain.encode(), seen, "the capture works")
+        self.assertNotIn(secret.encode(), seen)
+        self.assertNotIn(answer.encode(), seen)
+        say(f"{len(seen) / 1e6:.1f} MB seen on the switch, no canary in it")
+
+    def test_04_an_agent_that_is_killed_disturbs_nobody(self):
+        all_ready()
+        before = identity(settled())
+        running = {node: containers(node) for node in NODES}
+        probers = [Prober(node, [f"{vip()}:80", f"{address(node)}:{NODE_PORT}"], interval=20) for node in ("n1", "n3")]
+        time.sleep(0.5)
+        began = time.monotonic()
+        gone(kill_agent("n2"))
+        testnet("start", "n2")
+        took = time.monotonic() - began
+        eventually("n2 to be there again", lambda: ready_nodes("n2") == set(NODES))
+        back = time.monotonic() - began
+        time.sleep(3)
+        reports = [prober.end() for prober in probers]
+        self.assertLess(took, 2.0)
+        for report in reports:
+            self.assertEqual(report["failed"], [], "no new connection failed")
+            self.assertGreater(report["attempts"], 50)
+        say(f"started again after {took:.2f} s, all Ready there after {back:.1f} s; "
+            f"{sum(r['attempts'] for r in reports)} new connections, slow ones (ms): {[r['slow'] for r in reports]}")
+        self.assertEqual(identity(settled()), before)
+        self.assertEqual({node: containers(node) for node in NODES}, running)
+
+    def test_05_a_node_is_cut_off_and_comes_back(self):
+        all_ready()
+        originals = settled()
+        self.assertEqual(spread(originals), list(NODES))
+        victim = next(p for p in originals.values() if p["spec"]["nodeName"] == "n3")
+        ip, home = vip(), address("n3")
+        create(apiVersion="v1", kind="ConfigMap", metadata={"name": "shared"}, data={"zero": "0"})
+        eventually("it on n3", lambda: "shared" in names("n3", "configmaps"), seconds=5)
+        probers = [Prober(node, [f"{ip}:80", f"{address(node)}:{NODE_PORT}"]) for node in ("n1", "n2")]
+        time.sleep(0.5)
+        testnet("cut", "n3")
+        try:
+            self.cut_off(originals, victim, ip, home, probers)
+        finally:
+            testnet("heal")
+        self.come_back(originals, victim)
+
+    def cut_off(self, originals, victim, ip, home, probers):
+        began = time.monotonic()
+        for node in ("n1", "n2"):
+            eventually(f"NotReady at {node}", lambda n=node: ready_nodes(n) == {"n1", "n2"}, seconds=10, every=0.05)
+        noticed = time.monotonic() - began
+
+        def elsewhere():
+            found = [p for p in pods().values() if is_ready(p) and p["spec"]["nodeName"] != "n3"]
+            return len(found) == 3
+
+        eventually("the replicas elsewhere", elsewhere, seconds=30, every=0.1)
+        replaced = time.monotonic() - began
+        time.sleep(1)
+        reports = [prober.end() for prober in probers]
+        say(f"NotReady at both after {noticed:.1f} s, replaced after {replaced:.1f} s; new connections failed for "
+            f"{[round(r['failing'] * 1000) for r in reports]} ms of {[r['attempts'] for r in reports]} attempts, "
+            f"slow ones: {[len(r['slow']) for r in reports]}, worst {max(sum((r['slow'] for r in reports), [0]))} ms")
+        for report in reports:
+            self.assertLess(report["failing"], 0.5, report["failed"])
+        self.assertLess(replaced, REPLACED)
+        self.assertEqual(get("pod", victim["metadata"]["name"])["metadata"]["uid"], victim["metadata"]["uid"],
+                         "a lost pod is not deleted")
+        self.alone(victim, ip, home)
+
+    def alone(self, victim, ip, home):
+        """What goes on on the host that is cut off."""
+        eventually("n3 to see that it is alone", lambda: ready_nodes("n3", own=True) == {"n3"}, seconds=10)
+        name = victim["metadata"]["name"]
+        for url in (f"http://{ip}/", f"http://{home}:{NODE_PORT}/"):
+            bodies = [fetch("n3", url) for _ in range(5)]
+            self.assertTrue(all(code == 0 and name in body for code, body in bodies), bodies)
+        docker("kill", container_of(victim), node="n3")
+        eventually("its container to be restarted", lambda: restarts(own("n3", "get", "pod", name)) == 1
+                   and is_ready(own("n3", "get", "pod", name)), seconds=30)
+        on("n3", "kubectl", "create", "-f", "-", stdin=config_maps("side-b", 50))
+        kubectl("create", "-f", "-", stdin=config_maps("side-a", 50))
+        patch = '{"data":{"%s":"1"}}'
+        on("n3", "kubectl", "patch", "configmap", "shared", "--type=merge", "-p", patch % "b")
+        kubectl("patch", "configmap", "shared", "--type=merge", "-p", patch % "a")
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lonely"},
+               "spec": {"terminationGracePeriodSeconds": 0,
+                        "containers": [{"name": "c", "image": "web:1", "command": ["/bin/sleep", "1000"]}]}}
+        on("n3", "kubectl", "create", "-f", "-", stdin=json.dumps(pod))
+        time.sleep(4)
+        lonely = own("n3", "get", "pod", "lonely")
+        self.assertNotIn("nodeName", lonely["spec"], "a side without a majority binds nothing")
+        self.assertEqual(lonely["status"]["phase"], "Pending")
+
+    def come_back(self, originals, victim):
+        began = time.monotonic()
+        all_ready()
+        ready = time.monotonic() - began
+        uids = {p["metadata"]["uid"] for p in originals.values()}
+
+        def exact(node):
+            found = get(*at(node), "pods", "-l", "app=web")["items"]
+            return {p["metadata"]["uid"] for p in found} == uids and all(is_ready(p) for p in found)
+
+        for node in NODES:
+            eventually(f"the three originals, and they alone, at {node}", lambda n=node: exact(n), seconds=30)
+        say(f"three Ready everywhere {ready:.1f} s after the heal, replicas exact after {time.monotonic() - began:.1f} s")
+        after = identity(settled())
+        for name, before in identity(originals).items():
+            if name != victim["metadata"]["name"]:
+                self.assertEqual(after[name], before)
+        self.assertEqual(restarts(get("pod", victim["metadata"]["name"])), 1)
+        for node in NODES:
+            eventually(f"one container on {node}", lambda n=node: len(containers(n)) == 1, seconds=15)
+            seen = names(node, "configmaps")
+            wanted = {f"side-{side}-{n}" for side in "ab" for n in range(50)}
+            self.assertEqual(wanted - seen, set(), f"acknowledged writes are lost at {node}")
+            self.assertEqual(get(*at(node), "configmap", "shared")["data"], {"zero": "0", "a": "1", "b": "1"})
+        eventually("the pod made over there to run", lambda: get("pod", "lonely")["status"]["phase"] == "Running")
+        kubectl("delete", "pod", "lonely")
+        kubectl("delete", "-f", "-", stdin=config_maps("side-a", 50), timeout=60)
+
+    def test_06_leaders_are_killed_and_followed(self):
+        settled()
+        worst, replicas = 0.0, 3
+        for n in range(5):
+            all_ready()
+            former = eventually("a leader", lambda: leader(NODES[n % 3]))
+            others = [node for node in NODES if node != former]
+            began = time.monotonic()
+            pid = kill_agent(former)
+            found = next_leader(others, former)
+            took = time.monotonic() - began
+            worst = max(worst, took)
+            gone(pid)
+            replicas = 3 if replicas > 3 else 5
+            kubectl(*at(found), "scale", "deployment/web", f"--replicas={replicas}")
+            eventually(f"{replicas} replicas placed", lambda: len(
+                [p for p in pods(node=found).values() if p["spec"].get("nodeName")]) == replicas, seconds=15)
+            say(f"{former} killed, {found} led after {took:.2f} s, {replicas} replicas placed after "
+                f"{time.monotonic() - began:.1f} s")
+            testnet("start", former)
+            eventually("the one that was killed", lambda: ready_nodes(former) == set(NODES))
+        self.assertLess(worst, 2.0)
+        kubectl("scale", "deployment/web", "--replicas=3")
+        settled()
+
+    def test_07_all_agents_are_killed_after_an_answer(self):
+        before = identity(settled())
+        kubectl(*at("n2"), "apply", "-f", "-", stdin=config_maps("precious", 1))
+        pids = [kill_agent(node) for node in NODES]
+        for pid in pids:
+            gone(pid)
+        order = random.sample(NODES, 3)
+        began = time.monotonic()
+        for node in order:
+            testnet("start", node)
+        for node in NODES:
+            eventually(f"the object at {node}", lambda n=node: "precious-0" in names(n, "configmaps"), seconds=30)
+        all_ready()
+        say(f"started in the order {' '.join(order)}: all Ready everywhere after {time.monotonic() - began:.1f} s")
+        eventually("the same pods", lambda: identity(settled()) == before, seconds=30)
+        for node in NODES:
+            eventually("traffic", lambda n=node: fetch(n, f"http://{vip()}/")[0] == 0)
+
+    def test_08_an_address_changes(self):
+        before = settled()
+        old = address("n2")
+        began = time.monotonic()
+        testnet("move", "n2")
+        all_ready()
+        for node in NODES:
+            eventually(f"the new address at {node}", lambda n=node: address("n2", n) != old)
+        new = address("n2")
+        say(f"{old} -> {new}: all Ready everywhere after {time.monotonic() - began:.1f} s")
+        kubeconfig = kubectl("config", "view", "-o", "json")
+        self.assertIn(f"https://{new}:6443", kubeconfig)
+        self.assertEqual(kubectl(*at("n2"), "get", "--raw", "/readyz"), "ok")
+        after = settled()
+        self.assertEqual({n: p["metadata"]["uid"] for n, p in after.items()},
+                         {n: p["metadata"]["uid"] for n, p in before.items()})
+
+        def spread_again(node):
+            lines = [fetch(node, f"http://{vip()}/")[1] for _ in range(20)]
+            return all(any(name in line for line in lines) for name in after)
+
+        for node in NODES:
+            eventually(f"traffic from {node} to all", lambda n=node: spread_again(n), seconds=15)
+        self.assertIn("web version 1", fetch("n1", f"http://{new}:{NODE_PORT}/")[1])
+
+
+class Strangers(unittest.TestCase):
+    """A host that does not belong."""
+
+    @classmethod
+    def setUpClass(cls):
+        sh("bash", "-c", f". {ROOT}/testnet/lib.sh; make_host x1 201")
+        cls.folder = RUN / "x1"
+
+    def agent(self, *args, seconds=20):
+        return said(str(ROOT / "testnet/on"), "x1", "timeout", str(seconds), "agent", *args, "--docker", "/nowhere/docker.sock",
+                    timeout=seconds + 10)
+
+    def join(self, token, data="data", *flags):
+        """`agent join` that is expected to be refused in one sentence; returns it."""
+        code, text = self.agent("join", token, "--data", str(self.folder / data), "--node-name", "x1", *flags)
+        self.assertEqual(code, 1, text)
+        self.assertNotIn("panicked", text)
+        self.assertNotIn(token, text, "a token is not repeated")
+        return text.strip().splitlines()[-1]
+
+    def token(self, *flags):
+        return on("n1", "agent", "token", "create", *flags).strip()
+
+    def started(self, *args):
+        log = open(self.folder / "agent.log", "a")
+        agent = sh("bash", "-c", f". {ROOT}/testnet/lib.sh; echo $agent").strip()
+        return started("x1", agent, *args, "--docker", "/nowhere/docker.sock", stdout=log, stderr=log)
+
+    def end(self, process):
+        process.terminate()
+        process.wait(timeout=15)
+
+    def test_01_a_wrong_token_is_refused(self):
+        self.assertIn("not a join token", self.join("potato"))
+        token = self.token()
+        middle = len(token) // 2
+        other = "A" if token[middle] != "A" else "B"
+        self.assertRegex(self.join(token[:middle] + other + token[middle + 1:]), "cut or mistyped|not a join token")
+        self.assertRegex(self.join(token[:-4]), "cut or mistyped|not a join token")
+        self.assertEqual(ready_nodes("n1"), set(NODES))
+
+    def test_02_a_used_token_is_refused(self):
+        token = (RUN / "n2/token").read_text().strip()
+        text = self.join(token)
+        self.assertIn("has been used by node n2", text)
+        middle = len(token) // 2
+        self.assertIn("has been used", self.join(f"{token[:middle]}\n  {token[middle:]}\n"), "a line break does no harm")
+
+    def test_03_an_expired_token_is_refused(self):
+        token = self.token("--ttl", "1s")
+        time.sleep(1.5)
+        self.assertIn("has expired", self.join(token))
+
+    def test_04_a_folder_of_another_cluster_is_refused(self):
+        process = self.started("up", "--data", str(self.folder / "own"), "--node-name", "x1")
+        try:
+            eventually("a cluster of its own", lambda: (self.folder / "own/kubeconfig").exists())
+        finally:
+            self.end(process)
+        text = self.join(self.token(), "own")
+        there = re.search(r'cluster="?([0-9a-f]{16})', (self.folder / "agent.log").read_text())[1]
+        here = re.search(r'cluster="?([0-9a-f]{16})', (RUN / "n1/agent.log").read_text())[1]
+        self.assertNotEqual(there, here)
+        self.assertIn(there[:8], text)
+        self.assertIn(here[:8], text)
+
+    def test_05_a_strangers_connection_gets_nothing(self):
+        script = (
+            "import socket,sys,time\n"
+            "s=socket.create_connection((sys.argv[1], 7443), 5); s.settimeout(20); begin=time.monotonic()\n"
+            "s.sendall(bytes.fromhex(sys.argv[2])); got=b''\n"
+            "try:\n"
+            " while data := s.recv(4096): got+=data\n"
+            "except ConnectionError: pass\n"
+            "print(len(got), time.monotonic()-begin, got.hex())\n")
+        for what, sent in (("nothing", b""), ("a request", b"GET / HTTP/1.0\r\n\r\n"), ("noise", random.randbytes(4096))):
+            size, took, got = on("x1", sys.executable, "-c", script, address(), sent.hex()).split(" ")
+            self.assertLess(int(size), 256, f"{what}: {bytes.fromhex(got)}")
+            self.assertLess(float(took), 15, f"{what}: it is closed")
+            say(f"a stranger who sends {what} gets {size} bytes, closed after {float(took):.1f} s")
+        self.assertEqual(ready_nodes("n1"), set(NODES))
+
+    def test_06_ranges_that_overlap_the_lan_are_refused(self):
+        sh("ip", "-n", f"{NAME}-x1", "link", "add", "lan0", "type", "dummy")
+        sh("ip", "-n", f"{NAME}-x1", "addr", "add", "10.241.7.1/24", "dev", "lan0")
+        sh("ip", "-n", f"{NAME}-x1", "link", "set", "lan0", "up")
+        try:
+            text = self.join(self.token())
+            self.assertIn("10.240.0.0/12 overlaps the route 10.241.7.0/24 of lan0", text)
+        finally:
+            sh("ip", "-n", f"{NAME}-x1", "link", "del", "lan0")
+
+    def test_07_a_second_host_of_one_name_gets_another(self):
+        token = self.token()
+        middle = len(token) // 2
+        # As pasted from a terminal that broke the line.
+        process = self.started("join", f"{token[:middle]}\n{token[middle:]}", "--data", str(self.folder / "data"),
+                               "--node-name", "n1")
+        try:
+            name = eventually("it in the list", lambda: next(
+                (n for n in names("n2", "nodes") if n.startswith("n1-")), None), seconds=20)
+            say(f"a second n1 is called {name}")
+        finally:
+            self.end(process)
+        self.assertTrue(set(NODES) <= names("n1", "nodes"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -121,10 +121,9 @@ impl Store {
         if fields.is_empty() {
             return false;
         }
-        let wall = u64::try_from(self.now.wall.0).unwrap_or(0);
         // What is answered is shown, also if somebody's clock was ahead.
         let known = fields.keys().filter_map(|part| old.get(part)).map(|told| told.stamp.major).max().unwrap_or(0);
-        let major = wall.max(self.clock.saturating_add(1)).max(known.saturating_add(1));
+        let major = self.hybrid_time().max(known.saturating_add(1));
         let stamp = Stamp { major, minor: 0, author: self.scribe.node };
         let told = Arc::make_mut(&mut plan.after.told);
         for (part, value) in &fields {

@@ -1,4 +1,4 @@
-//! Events: shown at once, in memory only, for an hour and no more than so many.
+//! Events: shown and told to peers at once, in memory only, for an hour and no more than so many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,47 +11,61 @@ use crate::object::Key;
 use crate::time::{Mono, Wall};
 
 use super::change::{Change, Committed, Rejected};
+use super::leaves::{MAX_DEPTH, depth};
+use super::merge::{MergeError, Merged};
 use super::parts::to_json;
+use super::plan::MAX_OBJECT_BYTES;
+use super::record::{Body, Record};
+use super::register::Stamp;
 use super::state::{Receipt, Store, entry_of};
 
 /// How long one is kept after it was last written.
 pub const KEPT: Duration = Duration::from_secs(3_600);
-/// How many are kept.
+/// How many are kept, deletions counted.
 pub const MOST: usize = 5_000;
 
-/// The ephemeral objects.
+/// The ephemeral objects. The newest of one key stands; deletions are remembered as long as objects are.
 #[derive(Debug, Default)]
 pub struct Ephemerals {
-    by_key: BTreeMap<Key, Ephemeral>,
+    by_key: BTreeMap<Key, (Ephemeral, (Mono, u64))>,
     by_age: BTreeSet<(Mono, u64, Key)>,
     serial: u64,
 }
 
-#[derive(Debug)]
-struct Ephemeral {
-    uid: Uid,
-    /// Compact JSON without a resourceVersion.
-    object: Arc<[u8]>,
-    age: (Mono, u64),
+/// What was said last of a key.
+#[derive(Clone, Debug)]
+pub struct Ephemeral {
+    /// The object's uid.
+    pub uid: Uid,
+    /// Compact JSON without a resourceVersion; `None` if it was deleted.
+    pub object: Option<Arc<[u8]>>,
+    /// When, in hybrid time, and by whom.
+    pub stamp: Stamp,
 }
 
 impl Ephemerals {
     /// Finds one.
     pub fn get(&self, key: &Key) -> Option<(Uid, Value)> {
-        let found = self.by_key.get(key)?;
-        Some((found.uid, serde_json::from_slice(&found.object).expect("it was serialised here")))
+        let found = self.last(key)?;
+        let object = serde_json::from_slice(found.object.as_ref()?).expect("it was serialised here");
+        Some((found.uid, object))
     }
 
-    fn put(&mut self, now: Mono, key: Key, uid: Uid, object: &Value) {
+    /// Returns what was said last of a key.
+    pub fn last(&self, key: &Key) -> Option<&Ephemeral> {
+        self.by_key.get(key).map(|(said, _)| said)
+    }
+
+    fn put(&mut self, written: Mono, key: Key, said: Ephemeral) {
         self.remove(&key);
         self.serial += 1;
-        self.by_age.insert((now, self.serial, key.clone()));
-        self.by_key.insert(key, Ephemeral { uid, object: to_json(object), age: (now, self.serial) });
+        self.by_age.insert((written, self.serial, key.clone()));
+        self.by_key.insert(key, (said, (written, self.serial)));
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(old) = self.by_key.remove(key) {
-            self.by_age.remove(&(old.age.0, old.age.1, key.clone()));
+        if let Some((_, (written, serial))) = self.by_key.remove(key) {
+            self.by_age.remove(&(written, serial, key.clone()));
         }
     }
 
@@ -83,10 +97,10 @@ impl Store {
                 let entry = entry.ok_or_else(|| Rejected::NotFound { key: key.clone() })?;
                 return Ok(Receipt::Unchanged(Committed { entry, removed: false }));
             }
-            Passing::Put(object) => self.ephemerals.put(self.now.mono, key.clone(), uid, &object),
+            Passing::Put(object) => self.say_ephemeral(&key, uid, Some(to_json(&object))),
             Passing::Drop => {
                 let last = self.snapshot.get(&key).cloned();
-                self.ephemerals.remove(&key);
+                self.say_ephemeral(&key, uid, None);
                 self.reveal_or_follow(&key);
                 let entry = last.ok_or(Rejected::NotFound { key })?;
                 return Ok(Receipt::Shown(Committed { entry, removed: true }));
@@ -101,6 +115,42 @@ impl Store {
         self.reveal(&key);
         let entry = self.snapshot.get(&key).cloned().ok_or(Rejected::NotFound { key })?;
         Ok(Receipt::Shown(Committed { entry, removed: false }))
+    }
+
+    fn say_ephemeral(&mut self, key: &Key, uid: Uid, object: Option<Arc<[u8]>>) {
+        self.clock = self.hybrid_time();
+        // What is answered is shown, also if somebody's clock was ahead.
+        let known = self.ephemerals.last(key).map_or(0, |last| last.stamp.major);
+        let major = self.clock.max(known.saturating_add(1));
+        let stamp = Stamp { major, minor: 0, author: self.scribe.node };
+        self.ephemerals.put(self.now.mono, key.clone(), Ephemeral { uid, object, stamp });
+        self.news.passed(key);
+    }
+
+    /// Takes in what a peer says of an ephemeral object.
+    pub(super) fn merge_ephemeral(&mut self, record: &Record) -> Result<Merged, MergeError> {
+        let Body::Event { uid, key, time, object } = &record.body else { return Ok(Merged::Known) };
+        let stamp = Stamp { major: *time, minor: 0, author: record.author };
+        let at = Wall(i64::try_from(*time).unwrap_or(i64::MAX));
+        let age = Duration::from_micros(u64::try_from(self.now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+        if age >= KEPT || self.ephemerals.last(key).is_some_and(|last| last.stamp >= stamp) {
+            return Ok(Merged::Known);
+        }
+        let object = match object {
+            Some(place) => {
+                let object = read_object(&record.raw[place.clone()]);
+                let object = object.map_err(|reason| MergeError::Event { key: key.clone(), reason })?;
+                let created = serde_json::from_value(object["metadata"]["creationTimestamp"].clone());
+                let created = created.map_or(at, |created| Wall::of(&created));
+                Some(to_json(&dressed(key, *uid, created, object)))
+            }
+            None => None,
+        };
+        self.pull_clock(*time);
+        self.ephemerals.put(self.now.mono - age, key.clone(), Ephemeral { uid: *uid, object, stamp });
+        self.expire();
+        self.reveal_or_follow(key);
+        Ok(Merged::New)
     }
 
     pub(super) fn dry_run_ephemeral(&self, fresh: Uid, change: Change) -> Result<Committed, Rejected> {
@@ -121,7 +171,7 @@ impl Store {
         match change {
             Change::Create { key, object } => {
                 self.home(&key)?;
-                if self.ephemerals.by_key.contains_key(&key) {
+                if self.ephemerals.get(&key).is_some() {
                     return Err(Rejected::AlreadyExists { key });
                 }
                 super::plan::check_size(&key, &object)?;
@@ -163,6 +213,19 @@ impl Store {
         while let Some(key) = self.ephemerals.pop(self.now.mono) {
             self.reveal_or_follow(&key);
         }
+    }
+}
+
+/// Reads an object of a peer's.
+fn read_object(json: &[u8]) -> Result<Value, String> {
+    if json.len() > MAX_OBJECT_BYTES {
+        return Err(format!("{} bytes", json.len()));
+    }
+    let object: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    match &object {
+        Value::Object(_) if depth(&object) <= MAX_DEPTH => Ok(object),
+        Value::Object(_) => Err("nested too deep".into()),
+        _ => Err("no object".into()),
     }
 }
 

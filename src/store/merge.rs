@@ -47,6 +47,14 @@ pub enum MergeError {
         /// Why.
         source: DocumentError,
     },
+    /// It says of an Event what none can be.
+    #[error("{key}: {reason}")]
+    Event {
+        /// The Event.
+        key: Key,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It gives an object a name that it has not got.
     #[error("object {uid} is {known}, not {given}")]
     Name {
@@ -90,6 +98,9 @@ impl Store {
     }
 
     fn take_in(&mut self, record: Record) -> Result<Merged, MergeError> {
+        if let Body::Event { .. } = &record.body {
+            return self.merge_ephemeral(&record);
+        }
         let Some(uid) = record.body.uid() else { return Ok(Merged::Known) };
         if let Body::Tombstone { birth, .. } = &record.body {
             return Ok(self.bury_merged(uid, birth.clone(), &record.raw));
@@ -241,7 +252,7 @@ impl Store {
                 }
                 merge_mark(&mut after, mark);
             }
-            Body::Change { .. } | Body::Tombstone { .. } | Body::Ceiling { .. } => return false,
+            _ => return false,
         }
         let asks = matches!(record.body, Body::Mark { .. });
         self.save(Arc::clone(&record.raw));
@@ -268,6 +279,12 @@ impl Store {
         true
     }
 
+    /// Returns the time to stamp with what is said now.
+    pub(super) fn hybrid_time(&self) -> u64 {
+        let wall = u64::try_from(self.now.wall.0).unwrap_or(0);
+        wall.max(self.clock.saturating_add(1))
+    }
+
     pub(super) fn pull_clock(&mut self, time: u64) {
         let wall = u64::try_from(self.now.wall.0).unwrap_or(0);
         self.clock = self.clock.max(time.min(wall.saturating_add(MAX_PULL_MICROS)));
@@ -275,7 +292,7 @@ impl Store {
 }
 
 impl Body {
-    /// Returns the object it is about.
+    /// Returns the durable object it is about.
     pub fn uid(&self) -> Option<Uid> {
         match self {
             Self::Change { uid, .. }
@@ -283,7 +300,7 @@ impl Body {
             | Self::Told { uid, .. }
             | Self::Mark { uid, .. }
             | Self::Tombstone { uid, .. } => Some(*uid),
-            Self::Ceiling { .. } => None,
+            Self::Ceiling { .. } | Self::Event { .. } => None,
         }
     }
 }

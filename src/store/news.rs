@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::ids::{PersistId, Uid};
+use crate::object::Key;
 
-use super::record::{Body, Record, RecordId, Verified};
+use super::record::{Body, Draft, Record, RecordId, Verified};
 use super::register::Register;
 use super::state::{News, Store};
 
@@ -19,12 +20,19 @@ pub(super) struct Untold {
     durable: Vec<(PersistId, Arc<[u8]>)>,
     /// Objects of which this node's kubelet saw something new.
     seen: BTreeSet<Uid>,
+    /// Events that this node wrote or deleted.
+    passed: BTreeSet<Key>,
 }
 
 impl Untold {
     /// Notes that this node's kubelet saw something new of an object.
     pub fn saw(&mut self, uid: Uid) {
         self.seen.insert(uid);
+    }
+
+    /// Notes that this node wrote or deleted an Event.
+    pub fn passed(&mut self, key: &Key) {
+        self.passed.insert(key.clone());
     }
 }
 
@@ -63,7 +71,8 @@ impl Store {
     /// A node calls this and [`Store::take_batch`] at the end of each turn, this one first.
     pub fn take_news(&mut self) -> Vec<News> {
         let mut news = Vec::new();
-        let at_once: Vec<Verified> = self.fresh_observations();
+        let mut at_once = self.fresh_observations();
+        at_once.extend(self.fresh_events());
         if !at_once.is_empty() {
             news.push(News { after: None, records: at_once });
         }
@@ -81,6 +90,18 @@ impl Store {
     fn fresh_observations(&mut self) -> Vec<Verified> {
         let seen = std::mem::take(&mut self.news.seen);
         seen.into_iter().filter_map(|uid| self.signed_observation(uid)).map(Verified::own).collect()
+    }
+
+    fn fresh_events(&mut self) -> Vec<Verified> {
+        let passed = std::mem::take(&mut self.news.passed);
+        let (node, scribe) = (self.scribe.node, &mut self.scribe);
+        let ours =
+            passed.iter().filter_map(|key| Some((key, self.ephemerals.last(key).filter(|e| e.stamp.author == node)?)));
+        ours.map(|(key, event)| {
+            let draft = Draft::Event(event.uid, key, event.stamp.major, event.object.as_deref());
+            Verified::own(scribe.write(draft))
+        })
+        .collect()
     }
 
     /// Signs what this node's kubelet saw of an object, unless it is signed already: disk and peers get the same bytes.

@@ -89,6 +89,8 @@ impl Store {
                     }
                     Ok(())
                 }
+                // Never written by us; nothing of it lasts.
+                Body::Event { .. } => Ok(()),
                 _ => sort(&mut piles, index, record),
             });
             if let Err(reason) = sorted {
@@ -173,7 +175,7 @@ impl Store {
                 merge_mark(parts, mark);
                 object.keep_mark(mark.clone(), Arc::clone(&record.raw));
             }
-            Body::Change { .. } | Body::Tombstone { .. } | Body::Ceiling { .. } => {}
+            _ => {}
         }
     }
 

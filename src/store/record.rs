@@ -1,4 +1,4 @@
-//! Records: what is on disk and what travels between nodes; one format.
+//! Records: what is on disk and what travels between nodes (Events only travel); one format.
 //!
 //! A record is an envelope (CBOR, a map of numbered fields) and behind it 64 bytes of Ed25519 signature over exactly
 //! the envelope's bytes. The bytes are kept as they came, so that fields of a newer version survive; numbers are
@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, Uid};
+use crate::object::Key;
 
 use super::parts::{Birth, Mark};
 use super::register::Slot;
@@ -94,6 +95,17 @@ pub enum Body {
     Ceiling {
         /// The number.
         ceiling: u64,
+    },
+    /// An object that lives in memory only.
+    Event {
+        /// Its uid.
+        uid: Uid,
+        /// Where it lives.
+        key: Key,
+        /// Hybrid time at which it was written: microseconds since the Unix epoch.
+        time: u64,
+        /// Where in the record the object's JSON is, `None` if it was deleted.
+        object: Option<Range<usize>>,
     },
 }
 
@@ -193,6 +205,8 @@ pub enum Draft<'a> {
     Tombstone(Uid, &'a Birth),
     /// See [`Body::Ceiling`].
     Ceiling(u64),
+    /// See [`Body::Event`].
+    Event(Uid, &'a Key, u64, Option<&'a [u8]>),
 }
 
 impl Scribe {

@@ -37,15 +37,22 @@ pub enum What {
         asks: bool,
     },
     /// An object as it is by then.
-    Look(Uid),
-    /// Whatever is there by then.
-    Passing(Option<Arc<Entry>>),
+    Look {
+        /// The object.
+        uid: Uid,
+        /// How it was last, should it be taken away meanwhile.
+        last: Option<Arc<Entry>>,
+    },
+    /// Whatever is there by then; the entry is how it was last.
+    Passing(Arc<Entry>),
+    /// Whatever is there by then; nobody waits for it.
+    Reveal,
 }
 
 impl Step {
     /// Tells whether it is about an object.
     pub fn is_about(&self, uid: Uid) -> bool {
-        matches!(&self.what, What::Parts { uid: u, .. } | What::Look(u) if *u == uid)
+        matches!(&self.what, What::Parts { uid: u, .. } | What::Look { uid: u, .. } if *u == uid)
     }
 }
 
@@ -90,25 +97,37 @@ impl Store {
         answers
     }
 
+    /// Shows what a step is about. Returns the answer to whoever waits for it: there is one whatever became of the object.
     fn take_step(&mut self, step: &Step) -> Option<Committed> {
         let last = self.snapshot.get(&step.key).cloned();
+        let gone = |entry| Committed { entry, removed: true };
         match &step.what {
             What::Parts { uid, parts, asks } => {
                 let hidden = parts.gone.then(|| self.committed(&step.key, *uid)).flatten();
                 self.settle(*uid, parts, *asks);
                 self.reveal(&step.key);
-                let removed = hidden.map(|committed| Committed { removed: true, ..committed });
-                removed.or_else(|| self.committed(&step.key, *uid))
+                step.ticket?;
+                let shown = hidden.map(|hidden| gone(hidden.entry)).or_else(|| self.committed(&step.key, *uid));
+                shown.or_else(|| {
+                    let value = self.projected(&step.key, render(*uid, parts, None));
+                    let entry = last.filter(|last| last.uid == *uid);
+                    Some(gone(entry.unwrap_or_else(|| entry_of(&step.key, self.snapshot.revision(), value))))
+                })
             }
-            What::Look(uid) => {
+            What::Look { uid, last: before } => {
                 self.reveal(&step.key);
-                self.committed(&step.key, *uid)
+                let last = last.filter(|last| last.uid == *uid).or_else(|| before.clone());
+                self.committed(&step.key, *uid).or_else(|| last.map(gone))
             }
-            What::Passing(fallback) => {
+            What::Passing(before) => {
                 self.reveal(&step.key);
-                let entry = self.snapshot.get(&step.key).cloned();
-                let removed = entry.is_none();
-                entry.or(last).or_else(|| fallback.clone()).map(|entry| Committed { entry, removed })
+                let shown = self.snapshot.get(&step.key).cloned();
+                let shown = shown.map(|entry| Committed { entry, removed: false });
+                shown.or_else(|| Some(gone(last.unwrap_or_else(|| Arc::clone(before)))))
+            }
+            What::Reveal => {
+                self.reveal(&step.key);
+                None
             }
         }
     }
@@ -150,12 +169,13 @@ impl Store {
 
     /// Answers when all that is on its way is durable.
     pub(super) fn follow(&mut self, key: &Key, uid: Uid) -> Receipt {
-        Receipt::Pending(self.then_show(key, What::Look(uid)))
+        let last = self.committed(key, uid).map(|committed| committed.entry);
+        Receipt::Pending(self.then_show(key, What::Look { uid, last }))
     }
 
     /// Answers for something that never goes to disk, when there are revisions again.
     pub(super) fn follow_passing(&mut self, key: &Key, fallback: Arc<Entry>) -> Receipt {
-        Receipt::Pending(self.then_show(key, What::Passing(Some(fallback))))
+        Receipt::Pending(self.then_show(key, What::Passing(fallback)))
     }
 
     /// Shows what is at a key now, at once if there are revisions left, else with the next batch.
@@ -163,7 +183,7 @@ impl Store {
         if self.revisions.has(2) {
             self.reveal(key);
         } else {
-            self.then_show_merged(key, What::Passing(None));
+            self.then_show_merged(key, What::Reveal);
         }
     }
 

@@ -12,6 +12,9 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The ServiceAccount that every namespace has.
 const DEFAULT_ACCOUNT: &str = "default";
 
+/// The Service that leads to the API: namespace and name. Every node makes it if it is not there.
+const API_SERVICE: (&str, &str) = ("default", "kubernetes");
+
 /// Returns what the uid of an object derives from, `None` for an object whose uid is random.
 pub fn origin(key: &Key, intent: &Map<String, Value>, namespace: Option<Uid>) -> Option<Uid> {
     let meta = intent.get("metadata").unwrap_or(&Value::Null);
@@ -21,6 +24,9 @@ pub fn origin(key: &Key, intent: &Map<String, Value>, namespace: Option<Uid>) ->
     }
     if *key.kind == kinds::SERVICE_ACCOUNT && key.name == DEFAULT_ACCOUNT {
         return Some(Uid::derived(&[b"serviceaccount", home, key.name.as_bytes()]));
+    }
+    if *key.kind == kinds::SERVICE && (&*key.namespace, &*key.name) == API_SERVICE {
+        return Some(Uid::derived(&[b"service", home, key.name.as_bytes()]));
     }
     if *key.kind == kinds::NODE {
         let id = hex::decode(meta["annotations"][NODE_ID].as_str()?).ok()?;
@@ -53,6 +59,8 @@ mod tests {
         assert!(origin(&Key::cluster(&kinds::NAMESPACE, "shop"), &none, None).is_some());
         assert!(origin(&Key::new(&kinds::SERVICE_ACCOUNT, "shop", "default"), &none, home).is_some());
         assert!(origin(&Key::new(&kinds::SERVICE_ACCOUNT, "shop", "ci"), &none, home).is_none());
+        assert!(origin(&Key::new(&kinds::SERVICE, "default", "kubernetes"), &none, home).is_some());
+        assert!(origin(&Key::new(&kinds::SERVICE, "shop", "kubernetes"), &none, home).is_none());
         assert!(origin(&Key::cluster(&kinds::NODE, "n1"), &none, None).is_none());
         let node = map(json!({"metadata": {"annotations": {NODE_ID: "00ff"}}}));
         assert!(origin(&Key::cluster(&kinds::NODE, "n1"), &node, None).is_some());

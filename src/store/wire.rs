@@ -5,9 +5,10 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 
 use crate::ids::Uid;
-use crate::object::{Key, kinds};
+use crate::object::{Key, Kind, kinds};
 use crate::time::Wall;
 
+use super::class::{self, Class};
 use super::parts::{Birth, Mark};
 use super::record::{Body, Draft, RecordError, of_cbor, to_cbor};
 use super::register::Slot;
@@ -112,6 +113,27 @@ struct CeilingBody {
     ceiling: u64,
 }
 
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct EventBody<'a> {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    #[n(1)]
+    group: String,
+    #[n(2)]
+    plural: String,
+    #[n(3)]
+    namespace: String,
+    #[n(4)]
+    name: String,
+    /// Hybrid time: microseconds since the Unix epoch.
+    #[n(5)]
+    time: u64,
+    /// The whole object as JSON, nothing if it is gone.
+    #[cbor(b(6), with = "minicbor::bytes")]
+    object: Option<&'a [u8]>,
+}
+
 /// Returns a draft's kind and body.
 pub(super) fn encode(draft: Draft<'_>) -> (u8, Vec<u8>) {
     match draft {
@@ -134,6 +156,11 @@ pub(super) fn encode(draft: Draft<'_>) -> (u8, Vec<u8>) {
         }
         Draft::Tombstone(uid, birth) => (5, to_cbor(&TombstoneBody { uid: uid.0, birth: birth_body(birth) })),
         Draft::Ceiling(ceiling) => (6, to_cbor(&CeilingBody { ceiling })),
+        Draft::Event(uid, key, time, object) => {
+            let (group, plural) = (key.kind.group.to_owned(), key.kind.plural.to_owned());
+            let (namespace, name) = (key.namespace.clone(), key.name.clone());
+            (7, to_cbor(&EventBody { uid: uid.0, group, plural, namespace, name, time, object }))
+        }
     }
 }
 
@@ -170,8 +197,21 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
             Body::Tombstone { uid: Uid(b.uid), birth: birth(b.birth)? }
         }
         6 => Body::Ceiling { ceiling: of_cbor::<CeilingBody>(body)?.ceiling },
+        7 => {
+            let b: EventBody<'_> = of_cbor(body)?;
+            let key = Key::new(kind_of(&b.group, &b.plural)?, b.namespace, b.name);
+            if class::of_object(&key, None) != Class::Ephemeral {
+                return Err(RecordError::Malformed(format!("{key} does not live in memory only")));
+            }
+            Body::Event { uid: Uid(b.uid), key, time: b.time, object: b.object.map(place) }
+        }
         other => return Err(RecordError::Kind(other.to_string())),
     })
+}
+
+fn kind_of(group: &str, plural: &str) -> Result<&'static Kind, RecordError> {
+    let kind = kinds::KINDS.iter().find(|k| k.group == group && k.plural == plural);
+    kind.copied().ok_or_else(|| RecordError::Kind(format!("{plural}.{group}")))
 }
 
 fn birth_body(birth: &Birth) -> BirthBody {
@@ -188,10 +228,8 @@ fn birth_body(birth: &Birth) -> BirthBody {
 }
 
 fn birth(b: BirthBody) -> Result<Birth, RecordError> {
-    let kind = kinds::KINDS.iter().find(|k| k.group == b.group && k.plural == b.plural);
-    let kind = kind.ok_or_else(|| RecordError::Kind(format!("{}.{}", b.plural, b.group)))?;
     Ok(Birth {
-        key: Key::new(kind, b.namespace, b.name),
+        key: Key::new(kind_of(&b.group, &b.plural)?, b.namespace, b.name),
         created: Wall(b.created),
         turn: b.turn,
         origin: b.origin.map(Uid),

@@ -6,7 +6,7 @@ use super::super::record::Record;
 use super::*;
 
 /// Two nodes with the same namespaces.
-fn pair() -> (Rig, Rig) {
+pub fn pair() -> (Rig, Rig) {
     let (a, mut b) = (Rig::new(1), Rig::bare(2));
     b.take_all(&a);
     (a, b)
@@ -105,6 +105,63 @@ fn namespaces_and_replica_sets_made_on_two_sides_are_one() {
     let namespaces =
         |rig: &Rig| rig.store.objects.values().filter(|o| *o.working.birth.key.kind == kinds::NAMESPACE).count();
     assert_eq!((namespaces(&a), namespaces(&b)), (2, 2));
+}
+
+#[test]
+fn what_every_node_makes_for_itself_is_one() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let node = |label: &str| {
+        json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "n1", "labels": {(label): "x"}, "annotations": {"skein.dev/node-id": "00ff"}}})
+    };
+    let service = |port: u64| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}})
+    };
+    let account = || {
+        json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "default"}})
+    };
+    for (rig, label) in [(&mut a, "a"), (&mut b, "b")] {
+        rig.create(node(label));
+        rig.create(service(443));
+        rig.create(account());
+    }
+    exchange(&mut a, &mut b);
+    for kind in [&kinds::NODE, &kinds::SERVICE, &kinds::SERVICE_ACCOUNT] {
+        let held = |rig: &Rig| rig.store.objects.values().filter(|o| o.working.birth.key.kind == kind).count();
+        assert_eq!((held(&a), held(&b)), (1, 1), "{kind}");
+    }
+    let merged = a.get(&Key::cluster(&kinds::NODE, "n1")).unwrap();
+    assert_eq!(merged["metadata"]["labels"], json!({"a": "x", "b": "x"}));
+    // A node that comes back after its object was deleted gets a new one, the same on both sides again.
+    a.done(remove(&Key::cluster(&kinds::NODE, "n1"))).unwrap();
+    exchange(&mut a, &mut b);
+    a.create(node("a"));
+    b.create(node("b"));
+    exchange(&mut a, &mut b);
+    let again = b.get(&Key::cluster(&kinds::NODE, "n1")).unwrap();
+    assert_ne!(again["metadata"]["uid"], merged["metadata"]["uid"]);
+    assert_eq!(again["metadata"]["labels"], json!({"a": "x", "b": "x"}));
+}
+
+#[test]
+fn marks_that_add_nothing_are_kept_by_nobody() {
+    let (mut a, mut b) = pair();
+    a.create(pod("p"));
+    a.done_as(Author::Leader, bind(&pod_key("p"), "n1")).unwrap();
+    b.take_all(&a);
+    let within = |seconds| {
+        let options = DeleteOptions { grace_seconds: Some(seconds), ..DeleteOptions::default() };
+        Change::Delete { key: pod_key("p"), options }
+    };
+    a.done(within(5)).unwrap();
+    b.done(within(20)).unwrap();
+    exchange(&mut a, &mut b);
+    let ids = |rig: &Rig| rig.store.record_ids().into_iter().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(ids(&a), ids(&b));
+    b.crash();
+    assert_eq!(ids(&a), ids(&b));
 }
 
 #[test]
@@ -308,7 +365,7 @@ fn an_empty_store_takes_the_live_records_of_another() {
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub enum Op {
     Create(u8),
     Replicas(u8, u8),
     Image(u8, u8),
@@ -325,7 +382,7 @@ enum Op {
     EndNamespace,
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+pub fn any_op() -> impl Strategy<Value = Op> {
     let n = || 0..3_u8;
     prop_oneof![
         3 => n().prop_map(Op::Create),
@@ -345,7 +402,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn act(rig: &mut Rig, op: &Op) {
+pub fn act(rig: &mut Rig, op: &Op) {
     let web = |n: &u8| deployment_key(&format!("w{n}"));
     let p = |n: &u8| pod_key(&format!("p{n}"));
     let edited = |rig: &Rig, n: &u8, edit: &dyn Fn(&mut Value)| {

@@ -10,11 +10,13 @@ mod hostile;
 mod intent;
 mod leaves;
 mod merge;
+mod news;
 mod reach;
 mod records;
 mod services;
 mod speed;
 mod status;
+mod tickets;
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -39,6 +39,12 @@ fn how_long_things_take() {
     }
     report("status", from, N);
     rig.flush();
+    let from = Instant::now();
+    let ids = rig.store.record_ids();
+    println!("list the ids of {} records: {:?}", ids.len(), from.elapsed());
+    let few = ids.iter().step_by(1_000).copied().collect();
+    let from = Instant::now();
+    println!("find {} of them: {:?}", rig.store.records_of(&few).len(), from.elapsed());
     rig.create(deployment("web", 1, "a"));
     let from = Instant::now();
     for i in 0..200 {

@@ -73,8 +73,7 @@ const BANNED: &[&str] = &[
     "axum",
 ];
 
-const PURE: &[&str] =
-    &[
+const PURE: &[&str] = &[
     "ids",
     "time",
     "object",

@@ -53,7 +53,11 @@ impl World {
     fn partition(&mut self) {
         let (mut one, mut other) = (BTreeSet::new(), BTreeSet::new());
         for host in 0..self.hosts.len() {
-            if self.random.random_bool(0.5) { one.insert(host) } else { other.insert(host) };
+            if self.random.random_bool(0.5) {
+                one.insert(host)
+            } else {
+                other.insert(host)
+            };
         }
         if one.is_empty() || other.is_empty() {
             return;

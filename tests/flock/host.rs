@@ -1,6 +1,6 @@
 //! One host: its key, its agent or none, its disk, its Docker, its users.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -137,14 +137,5 @@ impl Host {
     /// Returns the cluster it is in.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.member.as_ref().map(|member| member.cluster)
-    }
-
-    /// Says how many objects of each kind it shows, for a message.
-    pub fn census(&self) -> BTreeMap<&'static str, usize> {
-        let mut census = BTreeMap::new();
-        for entry in self.view.all() {
-            *census.entry(entry.key.kind.kind).or_default() += 1;
-        }
-        census
     }
 }

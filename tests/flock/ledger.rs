@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use skein::ids::{NodeId, Term, Uid};
-use skein::store::record::{Body, Record};
 use skein::store::Slot;
+use skein::store::record::{Body, Record};
 
 /// What was seen.
 #[derive(Default)]
@@ -25,8 +25,8 @@ pub struct Ledger {
 /// What a record tells that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// A pod was bound.
-    Binding,
+    /// This host binds a pod, with a stamp.
+    Binding(Uid, (u64, u64)),
     /// It is somebody else's.
     Merged,
     /// Nothing of note.
@@ -37,14 +37,16 @@ impl Ledger {
     /// Reads a record that host `me` is about to write.
     pub fn written(&mut self, me: NodeId, raw: &[u8]) -> Seen {
         let Ok(record) = Record::read(raw) else { return Seen::Nothing };
-        if record.author != me {
-            return Seen::Merged;
+        let merged = record.author != me;
+        if let Body::Register { uid, slot: Slot::Binding, stamp, value } = record.body {
+            let value: serde_json::Value = serde_json::from_slice(&raw[value]).unwrap_or_default();
+            let node = value["node"].as_str().unwrap_or_default().to_owned();
+            self.bound.entry((uid, stamp.0)).or_default().insert(node);
+            if !merged {
+                return Seen::Binding(uid, stamp);
+            }
         }
-        let Body::Register { uid, slot: Slot::Binding, stamp, value } = record.body else { return Seen::Nothing };
-        let value: serde_json::Value = serde_json::from_slice(&raw[value]).unwrap_or_default();
-        let node = value["node"].as_str().unwrap_or_default().to_owned();
-        self.bound.entry((uid, stamp.0)).or_default().insert(node);
-        Seen::Binding
+        if merged { Seen::Merged } else { Seen::Nothing }
     }
 
     /// Notes which tombstones are on a host's disk.

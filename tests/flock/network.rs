@@ -107,7 +107,13 @@ impl Network {
     }
 
     /// Makes and ends connections. `wanted` tells whether both hosts are there and know each other.
-    pub fn look(&mut self, now: Duration, random: &mut StdRng, hosts: usize, wanted: impl Fn(Way) -> bool) -> Vec<Change> {
+    pub fn look(
+        &mut self,
+        now: Duration,
+        random: &mut StdRng,
+        hosts: usize,
+        wanted: impl Fn(Way) -> bool,
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
         for way in (0..hosts).flat_map(|a| (a + 1..hosts).map(move |b| (a, b))) {
             let back = (way.1, way.0);

@@ -13,8 +13,8 @@ use skein::node::message::Message;
 use skein::node::{Effect, Input, Node, Request, io::TICK};
 use skein::object::kinds;
 use skein::runtime::fake::{FakeRuntime, Image, Knobs};
-use skein::store::record::{Body, Record};
-use skein::store::{Change, Precondition, Snapshot};
+use skein::store::record::{Body, Draft, Record, Scribe};
+use skein::store::{Change, Slot, Snapshot};
 use skein::trust::token::TokenId;
 use skein::trust::{Admission, JoinRequest, Token};
 
@@ -26,13 +26,13 @@ use crate::trace::Trace;
 use crate::users::Told;
 
 /// How long faults go on.
-const STORM: Duration = Duration::from_secs(60);
+const STORM: Duration = Duration::from_secs(45);
 /// How long the world has to come to rest afterwards: longer than the longest restart back-off, five minutes.
 const CALM: Duration = Duration::from_secs(420);
 /// How long a world with a planted bug has.
 const SHORT_CALM: Duration = Duration::from_secs(60);
 /// How often it is looked whether the world is at rest; it must be twice in turn.
-const REST: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(5);
 
 /// What kind of run.
 #[derive(Clone, Copy, Default)]
@@ -48,8 +48,8 @@ pub struct Plan {
 pub enum Bug {
     /// Ballots do not reach the disk.
     ForgottenBallots,
-    /// Every node binds what it sees to itself.
-    WildScheduler,
+    /// Something else writes bindings to the leader's disk.
+    SecondScheduler,
     /// No records reach one node.
     DeafNode,
     /// One in five orders to stop a pod is lost.
@@ -199,7 +199,8 @@ impl World {
 
     /// Lets the next thing happen.
     fn step(&mut self, end: Duration) -> Result<ControlFlow<()>, String> {
-        let dockers = self.hosts.iter().enumerate().filter_map(|(i, h)| Some((h.docker.next_due()?.0.max(self.now), i)));
+        let dockers =
+            self.hosts.iter().enumerate().filter_map(|(i, h)| Some((h.docker.next_due()?.0.max(self.now), i)));
         let docker = dockers.min();
         let other = self.due.keys().next().map(|(at, _)| *at);
         let next = [docker.map(|(at, _)| at), other].into_iter().flatten().min().unwrap_or(end);
@@ -276,12 +277,7 @@ impl World {
         }
         for effect in effects {
             match effect {
-                Effect::Persist { id, records, urgent } => {
-                    if std::env::var_os("SKEIN_FRAMES").is_some() {
-                        println!("{:>9.3} persist {index} {id} {} {urgent}", self.now.as_secs_f64(), records.len());
-                    }
-                    self.persist(index, id, records, urgent);
-                }
+                Effect::Persist { id, records, urgent } => self.persist(index, id, records, urgent),
                 Effect::Publish(view) => self.publish(index, view, leads.is_some())?,
                 Effect::Answer { id, result } => {
                     let host = &mut self.hosts[index];
@@ -343,14 +339,7 @@ impl World {
         invariants::on_publish(host, &self.ledger, &view, leads).map_err(|b| format!("{b}, on n{}", index + 1))?;
         host.newest = view.revision();
         host.view = view;
-        if self.plan.bug == Some(Bug::WildScheduler) { self.bind_wildly(index) } else { Ok(()) }
-    }
-
-    fn bind_wildly(&mut self, index: usize) -> Result<(), String> {
-        let host = &self.hosts[index];
-        let Some(pod) = host.view.list(&kinds::POD, None).find(|pod| pod.node.is_none()) else { return Ok(()) };
-        let change = Change::Bind { key: pod.key.clone(), when: Precondition::same(pod), node: host.name().into() };
-        self.give(index, Input::Request { id: RequestId(u64::MAX), request: Request { change, dry_run: false } })
+        Ok(())
     }
 
     // -- the disk ---------------------------------------------------------------------------------------------
@@ -359,7 +348,15 @@ impl World {
         let me = self.hosts[index].id();
         for record in &records {
             match self.ledger.written(me, record) {
-                Seen::Binding => self.trace.count("bindings"),
+                Seen::Binding(uid, stamp) => {
+                    self.trace.count("bindings");
+                    if self.plan.bug == Some(Bug::SecondScheduler) {
+                        let host = &mut self.hosts[index];
+                        let scribe = Scribe::new(me, host.incarnation, host.key.clone());
+                        let draft = Draft::Register(uid, Slot::Binding, (stamp.0, stamp.1 + 1), br#"{"node":"n0"}"#);
+                        host.disk.durable.push(scribe.write_as(u64::MAX / 2, draft).to_vec());
+                    }
+                }
                 Seen::Merged => self.trace.count("merges"),
                 Seen::Nothing => {}
             }
@@ -432,12 +429,6 @@ impl World {
             messages.retain(|message| !matches!(message, Message::Gossip(_)));
         }
         let Some(connection) = self.network.connection((index, to)) else { return };
-        if std::env::var_os("SKEIN_FRAMES").is_some() {
-            for message in &messages {
-                let text = format!("{message:?}");
-                println!("{:>9.3} {index}->{to} {}", self.now.as_secs_f64(), &text[..text.len().min(220)]);
-            }
-        }
         let frame = Frame { way: (index, to), connection, messages };
         if self.random.random_range(0..1_000) < self.network.loss {
             self.trace.count("frames lost");
@@ -537,11 +528,8 @@ impl World {
             expires: skein::time::Wall(i64::MAX / 2),
             addresses: Vec::new(),
         };
-        let request = JoinRequest {
-            token: token.text(&issuer.key),
-            id: self.hosts[index].id(),
-            name: format!("n{}", index + 1),
-        };
+        let request =
+            JoinRequest { token: token.text(&issuer.key), id: self.hosts[index].id(), name: format!("n{}", index + 1) };
         self.line(format!("n{} asks {} to join", index + 1, host.name()));
         self.give(door, Input::Join { id: RequestId(index as u64), request })
     }

@@ -154,8 +154,11 @@ fn nothing_a_member_says_of_an_object_makes_showing_or_changing_it_panic() {
             // Refusals are fine.
             drop(rig.done_as(author, status(key, object["status"].clone())));
             drop(rig.done_as(author, bind(key, "n1")));
-            drop(rig.done_as(author, update(json!({"apiVersion": object["apiVersion"], "kind": object["kind"],
-                "metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"a": "b"}}))));
+            drop(rig.done_as(
+                author,
+                update(json!({"apiVersion": object["apiVersion"], "kind": object["kind"],
+                "metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"a": "b"}})),
+            ));
             drop(rig.done_as(author, delete(key)));
         }
         drop(rig.done(create(object)));

@@ -23,7 +23,7 @@ use crate::world::Bug;
 /// Which bug must be caught by which invariant.
 pub const PLANTED: &[(Bug, &str)] = &[
     (Bug::ForgottenBallots, leaders::NAME),
-    (Bug::WildScheduler, bound::NAME),
+    (Bug::SecondScheduler, bound::NAME),
     (Bug::DeafNode, equal::NAME),
     (Bug::LostRemovals, replicas::NAME),
     (Bug::WrongClock, kept::NAME),
@@ -59,6 +59,7 @@ pub fn on_publish(host: &Host, ledger: &Ledger, view: &Snapshot, leads: bool) ->
 
 /// Checked when all is calm.
 pub fn at_rest(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
+    equal::check(hosts)?;
     for host in hosts {
         if let Some((id, what)) = host.users.in_flight.first_key_value().or(host.crowd.in_flight.first_key_value()) {
             return Err(format!("every request is answered: {} owes {id}, {what:?}", host.name()));
@@ -70,6 +71,5 @@ pub fn at_rest(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
         }
     }
     buried::at_rest(ledger, hosts)?;
-    equal::check(hosts)?;
     replicas::check(hosts)
 }

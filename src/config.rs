@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 /// Where the API listens if nothing else is said.
 pub const API_PORT: u16 = 6443;
+/// Where other members reach this node if nothing else is said.
+pub const MESH_PORT: u16 = 7443;
 /// The data folder if nothing else is said.
 pub const DATA: &str = "/var/lib/skein";
 /// Pods of all nodes live here.
@@ -40,6 +42,9 @@ pub struct Settings {
     /// Port of the Kubernetes API [default: 6443]
     #[arg(long, env = "SKEIN_API_PORT", value_name = "PORT")]
     pub api_port: Option<u16>,
+    /// Port at which the other members reach this node [default: 7443]
+    #[arg(long, env = "SKEIN_MESH_PORT", value_name = "PORT")]
+    pub mesh_port: Option<u16>,
     /// Range of all pods; each node takes a /24 of it [default: 10.240.0.0/12]
     #[arg(long, env = "SKEIN_PODS", value_name = "CIDR")]
     pub pods: Option<Ipv4Net>,
@@ -62,12 +67,27 @@ pub struct Config {
     pub address: Option<Ipv4Addr>,
     /// The API's port.
     pub api_port: u16,
+    /// The port at which the other members reach this node.
+    pub mesh_port: u16,
     /// The range of all pods, at least as wide as one node's.
     pub pods: Ipv4Net,
     /// The range of all Services.
     pub services: Ipv4Net,
     /// Docker's socket.
     pub docker: PathBuf,
+    /// What of this was not left to a default. A node that is a member has the rest from its cluster.
+    pub given: Given,
+}
+
+/// Settings that a cluster knows too, as far as they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The node's name.
+    pub node_name: Option<String>,
+    /// The range of all pods.
+    pub pods: Option<Ipv4Net>,
+    /// The range of all Services.
+    pub services: Option<Ipv4Net>,
 }
 
 /// Why settings do not do.
@@ -120,6 +140,7 @@ impl Settings {
             node_name: self.node_name.or(weaker.node_name),
             address: self.address.or(weaker.address),
             api_port: self.api_port.or(weaker.api_port),
+            mesh_port: self.mesh_port.or(weaker.mesh_port),
             pods: self.pods.or(weaker.pods),
             services: self.services.or(weaker.services),
             docker: self.docker.or(weaker.docker),
@@ -134,11 +155,18 @@ impl Settings {
         let range = |given: Option<Ipv4Net>, default: &str| {
             given.unwrap_or_else(|| default.parse().expect("the default is a range")).trunc()
         };
+        let given = Given {
+            node_name: self.node_name.clone(),
+            pods: self.pods.map(|range| range.trunc()),
+            services: self.services.map(|range| range.trunc()),
+        };
         let config = Config {
+            given,
             data: self.data.unwrap_or_else(|| DATA.into()),
             node_name: self.node_name.unwrap_or_else(|| host_name.to_ascii_lowercase()),
             address: self.address,
             api_port: self.api_port.unwrap_or(API_PORT),
+            mesh_port: self.mesh_port.unwrap_or(MESH_PORT),
             pods: range(self.pods, PODS),
             services: range(self.services, SERVICES),
             docker: self.docker.unwrap_or_else(|| DOCKER.into()),
@@ -155,6 +183,9 @@ impl Config {
             let reason =
                 "a node name has lower-case letters, digits, '-' and '.', and begins and ends with a letter or digit";
             return bad("node-name", self.node_name.clone(), reason);
+        }
+        if self.mesh_port == self.api_port {
+            return bad("mesh-port", self.mesh_port.to_string(), "the API has the same port");
         }
         if self.pods.prefix_len() > NODE_PREFIX {
             return bad("pods", self.pods.to_string(), "the range must hold at least a /24, one node's share");
@@ -227,6 +258,7 @@ mod tests {
         assert!(why("node-name: -x").starts_with("node-name \"-x\":"), "{}", why("node-name: -x"));
         assert!(why("pods: 10.0.0.0/28").contains("10.0.0.0/28"));
         assert!(why("services: 10.241.0.0/16").contains("overlaps"));
+        assert!(why("mesh-port: 6443").contains("same port"));
         assert!(serde_yaml_ng::from_str::<Settings>("potato: 1").is_err());
     }
 }

@@ -32,21 +32,38 @@ pub enum CheckError {
         link: String,
     },
     /// The agent may not do its work.
-    #[error("agent up needs root: it makes network namespaces and links for pods")]
+    #[error("the agent needs root: it makes network namespaces and links for pods")]
     NotRoot,
     /// The host has no address.
     #[error("this host has no route to the outside, so its address is not known: give it with --address")]
     NoAddress,
 }
 
-/// Checks clock and ranges.
+impl CheckError {
+    /// Says it to one that joins: the ranges are the cluster's, and no flag changes them.
+    pub fn for_joiner(&self) -> String {
+        match self {
+            Self::Overlap { what, range, route, link } => {
+                format!("the cluster's {what} range {range} overlaps the route {route} of {link} on this machine")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+/// Checks the clock.
 ///
 /// # Errors
-/// [`CheckError`], the first that is found.
-pub fn check(config: &Config, wall: Wall) -> Result<(), CheckError> {
-    if wall < EPOCH {
-        return Err(CheckError::Clock(wall));
-    }
+/// [`CheckError::Clock`].
+pub fn clock(wall: Wall) -> Result<(), CheckError> {
+    if wall < EPOCH { Err(CheckError::Clock(wall)) } else { Ok(()) }
+}
+
+/// Checks the ranges.
+///
+/// # Errors
+/// [`CheckError::Overlap`], the first that is found.
+pub fn ranges(config: &Config) -> Result<(), CheckError> {
     let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     for (link, route) in routes(&table) {
         for (what, range) in [("pods", config.pods), ("services", config.services)] {
@@ -111,7 +128,6 @@ fn routes(table: &str) -> Vec<(String, Ipv4Net)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
 
     const TABLE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n\
         eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\n\
@@ -125,8 +141,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_is_named() {
-        let config = Settings::default().complete("host").unwrap();
-        let why = check(&config, Wall(0)).unwrap_err().to_string();
+        let why = clock(Wall(0)).unwrap_err().to_string();
         assert!(why.contains("1970-01-01T00:00:00Z"), "{why}");
     }
 

@@ -1,25 +1,33 @@
 //! Drives the node: one task owns it, feeds it inputs in order of urgency and executes its outputs.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::{Job, Report, Writer};
+use crate::disk::{Job, Report, Votes, Writer};
 use crate::handle::{Answer, Door, Letter};
 use crate::ids::RequestId;
 use crate::kubelet::action::Observation;
+use crate::mesh::{Directory, Mesh, Peer};
 use crate::node::io::TICK;
+use crate::node::message::frames;
 use crate::node::{Effect, Input, Node};
 use crate::runtime::Runtime;
+use crate::trust::{Admission, JoinRequest};
 
 use super::clock;
 
 /// A turn of the loop longer than this is worth a word in the log.
 const SLOW: Duration = Duration::from_millis(100);
+
+/// What answers one that asks to be admitted; a refusal is a sentence.
+pub type Verdict = Result<Admission, String>;
 
 /// Everything the loop is connected to.
 pub struct Driver {
@@ -29,12 +37,26 @@ pub struct Driver {
     pub door: Door,
     /// Where records go.
     pub writer: Writer,
-    /// What the writer says.
+    /// Where ballots and registers go.
+    pub votes: Votes,
+    /// What those two say.
     pub reports: mpsc::Receiver<Report>,
     /// What the runtime says.
     pub observations: mpsc::Receiver<Observation>,
     /// Where actions go.
     pub runtime: Arc<dyn Runtime>,
+    /// Where frames go.
+    pub mesh: Mesh,
+    /// What members say that is small and urgent, and who comes and goes.
+    pub urgent: mpsc::Receiver<Input>,
+    /// Records that members send.
+    pub bulk: mpsc::Receiver<Input>,
+    /// Who asks to be admitted, and where the verdict goes.
+    pub joins: mpsc::Receiver<(JoinRequest, oneshot::Sender<Verdict>)>,
+    /// This host's address.
+    pub address: watch::Receiver<Ipv4Addr>,
+    /// Where the other members are, for whoever else wants to know.
+    pub directory: watch::Sender<Arc<Directory>>,
 }
 
 impl Driver {
@@ -46,7 +68,8 @@ impl Driver {
         let outputs = self.node.start(clock::now());
         self.execute(outputs, &mut callers);
         loop {
-            // Durability first, since others wait for it; then what happened; then what is asked.
+            // Durability first, since others wait for it; then what members say of being alive and of leading; then
+            // what happened here; then what is asked.
             let input = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -54,8 +77,12 @@ impl Driver {
                     Some(input) => input,
                     None => continue,
                 },
+                Some(input) = self.urgent.recv() => input,
                 Some(observation) = self.observations.recv() => Input::Observed(observation),
                 _ = tick.tick() => Input::Tick,
+                Ok(()) = self.address.changed() => Input::Address(*self.address.borrow_and_update()),
+                Some(input) = self.bulk.recv() => input,
+                Some(join) = self.joins.recv() => callers.admit_member(join),
                 Some(letter) = self.door.requests.recv() => callers.admit(letter),
             };
             let now = clock::now();
@@ -66,13 +93,14 @@ impl Driver {
             }
             self.execute(outputs, &mut callers);
         }
-        // The writer ends only when all of it is on disk.
-        tokio::task::spawn_blocking(move || drop(self.writer)).await.ok();
+        // The threads end only when all of it is on disk.
+        tokio::task::spawn_blocking(move || drop((self.votes, self.writer))).await.ok();
     }
 
     fn heard(&mut self, report: Report) -> Option<Input> {
         match report {
             Report::Persisted(id) => return Some(Input::Persisted(id)),
+            Report::Saved(id) => return Some(Input::Saved(id)),
             Report::Grown => self.writer.write(Job::Compact(self.node.records())),
             Report::Trouble(sentence) => tracing::error!("{sentence}; writes wait"),
             Report::Recovered => tracing::info!("the disk can be written again"),
@@ -84,11 +112,23 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Persist { id, records, urgent } => self.writer.write(Job::Append { id, records, urgent }),
+                Effect::Save { id, ballot, registers } => self.votes.save(id, ballot, registers),
+                Effect::Send { to, lane, messages } => {
+                    for frame in frames(&messages) {
+                        self.mesh.send(to, lane, Bytes::from(frame));
+                    }
+                }
                 Effect::Publish(snapshot) => drop(self.door.snapshot.send_replace(snapshot)),
                 Effect::Answer { id, result } => callers.answer(id, result),
                 Effect::Route(routes) => drop(self.door.routes.send_replace(routes)),
                 Effect::Act(action) => self.runtime.act(*action),
-                _ => todo!(),
+                Effect::Peers(peers) => {
+                    let peer = |(name, addresses)| Peer { name, addresses };
+                    let directory = Arc::new(peers.into_iter().map(|(id, p)| (id, peer(p))).collect::<Directory>());
+                    self.mesh.set_directory(Arc::clone(&directory));
+                    self.directory.send_replace(directory);
+                }
+                Effect::Admit { id, result } => callers.judge(id, result),
             }
         }
     }
@@ -99,19 +139,37 @@ impl Driver {
 struct Callers {
     next: RequestId,
     waiting: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    joining: BTreeMap<RequestId, oneshot::Sender<Verdict>>,
 }
 
 impl Callers {
-    fn admit(&mut self, (request, answer): Letter) -> Input {
+    fn number(&mut self) -> RequestId {
         let id = self.next;
         self.next = id.next();
+        id
+    }
+
+    fn admit(&mut self, (request, answer): Letter) -> Input {
+        let id = self.number();
         self.waiting.insert(id, answer);
         Input::Request { id, request }
+    }
+
+    fn admit_member(&mut self, (request, verdict): (JoinRequest, oneshot::Sender<Verdict>)) -> Input {
+        let id = self.number();
+        self.joining.insert(id, verdict);
+        Input::Join { id, request }
     }
 
     fn answer(&mut self, id: RequestId, result: Answer) {
         if let Some(caller) = self.waiting.remove(&id) {
             // One who has gone away meanwhile needs no answer.
+            let _ = caller.send(result);
+        }
+    }
+
+    fn judge(&mut self, id: RequestId, result: Verdict) {
+        if let Some(caller) = self.joining.remove(&id) {
             let _ = caller.send(result);
         }
     }

@@ -1,15 +1,21 @@
 //! Who this node is: read from the data folder, or made when the folder is new.
 
+use std::net::SocketAddrV4;
+
 use ed25519_dalek::SigningKey;
+use ipnet::Ipv4Net;
 use rcgen::KeyPair;
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::disk::identity::{IDENTITY, VOTE};
-use crate::disk::{Files, Identity, Vote, sealed};
-use crate::ids::NodeId;
+use crate::disk::identity::{IDENTITY, JOINING, REGISTERS, VOTE};
+use crate::disk::{Files, Identity, Joining, Registry, Vote, files, sealed};
+use crate::election::{Ballot, Register, Registers, Stamp, Voters};
+use crate::ids::{ClusterId, NodeId, Term};
 use crate::time::Wall;
-use crate::trust::Authority;
+use crate::trust::{Admission, Authority, ClusterSettings, Member, Members, SignedMember};
+
+/// So far a sole voter jumps when its vote is lost: terms grow by one an election, so this clears all it may have held.
+const JUMP: u64 = 1 << 32;
 
 /// The node's secrets, ready for use.
 pub struct Genesis {
@@ -17,10 +23,14 @@ pub struct Genesis {
     pub identity: Identity,
     /// The node's key.
     pub key: SigningKey,
-    /// The cluster's certificate authority.
-    pub authority: Authority,
-    /// The term and incarnation of this start, durable already.
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What is the same for all its members.
+    pub settings: ClusterSettings,
+    /// The ballot, and the incarnation of this start, durable already.
     pub vote: Vote,
+    /// What voters have decided, as far as this node knows.
+    pub registers: Registers,
     /// Whether the cluster was made just now.
     pub fresh: bool,
 }
@@ -28,7 +38,7 @@ pub struct Genesis {
 impl Genesis {
     /// Returns the node's id.
     pub fn node_id(&self) -> NodeId {
-        NodeId(self.key.verifying_key().to_bytes())
+        id_of(&self.key)
     }
 }
 
@@ -44,9 +54,15 @@ pub enum GenesisError {
     /// A key cannot be made.
     #[error("a key cannot be made: {0}")]
     Key(#[from] rcgen::Error),
-    /// The identity file holds no key.
-    #[error("file identity holds no key")]
-    NoKey,
+    /// The identity file holds no key, cluster or membership record that fit together.
+    #[error("file identity is damaged: it holds no {0}")]
+    Lacks(&'static str),
+    /// The draft of an earlier attempt to join cannot be removed.
+    #[error("file {JOINING}: {0}")]
+    Draft(std::io::Error),
+    /// What the cluster has sent is not a membership of this node.
+    #[error("the cluster has answered without a membership record of this machine")]
+    NoMembership,
     /// The settings are not those of the cluster in the data folder.
     #[error(
         "the data folder belongs to a node with {what} {there}, not {here}: give it back its {what}, or use another folder"
@@ -61,113 +77,322 @@ pub enum GenesisError {
     },
 }
 
-/// Reads the node's identity, or founds a cluster; then begins a new term and incarnation.
+/// Tells of which cluster a data folder is, if of any.
+///
+/// # Errors
+/// [`GenesisError`] if the identity cannot be read.
+pub fn cluster_in(files: &dyn Files) -> Result<Option<ClusterId>, GenesisError> {
+    sealed::read::<Identity>(files, IDENTITY)?.map(|identity| cluster_of(&identity)).transpose()
+}
+
+/// Takes name and ranges from a data folder that is a node's, unless they were given.
+///
+/// # Errors
+/// [`GenesisError::Other`] if they were given and are others; or the identity cannot be read.
+pub fn adopt(files: &dyn Files, config: &mut Config) -> Result<(), GenesisError> {
+    let Some(identity) = sealed::read::<Identity>(files, IDENTITY)? else { return Ok(()) };
+    let differ = |what, there: String, here: String| Err(GenesisError::Other { what, there, here });
+    if let Some(given) = &config.given.node_name
+        && !is_name_for(&identity.name, given)
+    {
+        return differ("node-name", identity.name, given.clone());
+    }
+    if let Some(given) = config.given.services
+        && identity.service_range != given
+    {
+        return differ("services", identity.service_range.to_string(), given.to_string());
+    }
+    match (config.given.pods, identity.pods) {
+        (Some(given), Some(known)) if given != known => return differ("pods", known.to_string(), given.to_string()),
+        (_, None) if !config.pods.contains(&identity.pod_range) => {
+            return differ("pods", identity.pod_range.to_string(), config.pods.to_string());
+        }
+        _ => {}
+    }
+    config.node_name.clone_from(&identity.name);
+    config.services = identity.service_range;
+    config.pods = identity.pods.unwrap_or(config.pods);
+    Ok(())
+}
+
+/// Tells whether a node that asked for name `wish` may have got `name`: it gets a suffix if another was there first.
+fn is_name_for(name: &str, wish: &str) -> bool {
+    let suffix = name.strip_prefix(wish);
+    name == wish || suffix.and_then(|s| s.strip_prefix('-')).is_some_and(|n| n.parse::<u32>().is_ok())
+}
+
+/// Reads the node's identity, or founds a cluster; then begins a new incarnation.
 ///
 /// # Errors
 /// [`GenesisError`].
 pub fn load(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Genesis, GenesisError> {
     let known: Option<Identity> = sealed::read(files, IDENTITY)?;
     let fresh = known.is_none();
-    let identity = match known {
+    let mut identity = match known {
         Some(identity) => identity,
         None => found(files, config, wall)?,
     };
-    agree(&identity, config)?;
-    let mut seed = [0; 32];
-    hex::decode_to_slice(&identity.key, &mut seed).map_err(|_| GenesisError::NoKey)?;
-    let key = SigningKey::from_bytes(&seed);
-    let authority = Authority::of_pem(&identity.authority, &identity.authority_key)?;
-    let vote = next_vote(files)?;
-    Ok(Genesis { identity, key, authority, vote, fresh })
+    let key = key_of(&identity.key)?;
+    if identity.chain.is_empty() {
+        first_member(files, &mut identity, &key, config, wall, fresh)?;
+    }
+    let registry = registry(files)?;
+    let vote = next_vote(files, registry.as_ref(), id_of(&key), wall)?;
+    Ok(Genesis {
+        cluster: cluster_of(&identity)?,
+        settings: ClusterSettings { pods: identity.pods.unwrap_or(config.pods), services: identity.service_range },
+        registers: registry.map_or_else(|| own_records(&identity), |r| r.registers),
+        identity,
+        key,
+        vote,
+        fresh,
+    })
 }
 
 fn found(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Identity, GenesisError> {
     let key = SigningKey::from_bytes(&rand::random());
-    let cluster = hex::encode(Sha256::digest(key.verifying_key().to_bytes()));
     let authority = Authority::new(KeyPair::generate()?, "skein", wall)?;
     let identity = Identity {
         key: hex::encode(key.to_bytes()),
         name: config.node_name.clone(),
-        cluster,
+        cluster: ClusterId::founded_by(id_of(&key)).to_string(),
         tag: 1,
         pod_range: config.pod_range(0).expect("the range holds one node's share at least"),
         service_range: config.services,
-        authority_key: authority.key_pem(),
+        pods: None,
+        authority_key: Some(authority.key_pem()),
         authority: authority.pem().to_owned(),
+        chain: Vec::new(),
+        seeds: Vec::new(),
     };
+    // A vote that is there already is of a cluster that was never founded to the end.
+    files::remove_if_there(files, VOTE).map_err(GenesisError::Draft)?;
     sealed::write(files, IDENTITY, &identity)?;
     Ok(identity)
 }
 
-/// A node keeps its name and ranges: its Node, pods and Services carry them.
-fn agree(identity: &Identity, config: &Config) -> Result<(), GenesisError> {
-    let differ = |what, there: String, here: String| Err(GenesisError::Other { what, there, here });
-    if identity.name != config.node_name {
-        return differ("node-name", identity.name.clone(), config.node_name.clone());
-    }
-    if identity.service_range != config.services {
-        return differ("services", identity.service_range.to_string(), config.services.to_string());
-    }
-    if !config.pods.contains(&identity.pod_range) {
-        return differ("pods", identity.pod_range.to_string(), config.pods.to_string());
-    }
-    Ok(())
+/// Makes the founder a member of its cluster. Also done on the first start after a release that knew only one node.
+fn first_member(
+    files: &mut dyn Files,
+    identity: &mut Identity,
+    key: &SigningKey,
+    config: &Config,
+    wall: Wall,
+    fresh: bool,
+) -> Result<(), GenesisError> {
+    let id = id_of(key);
+    let member = Member {
+        cluster: cluster_of(identity)?,
+        id,
+        name: identity.name.clone(),
+        tag: identity.tag,
+        pod_range: identity.pod_range,
+        joined: wall,
+        token: None,
+        by: id,
+    };
+    let voters = Voters { term: Term(0), version: 1, members: [id].into() };
+    let signed = member.sign(key);
+    let registry = Registry { voters: voters.clone(), registers: registers_of([signed.clone()]) };
+    sealed::write(files, REGISTERS, &registry)?;
+    let old = match read_vote(files)? {
+        Some(vote) => vote,
+        None if fresh => Vote::default(),
+        None => lost_vote(Some(&registry), id, wall),
+    };
+    let term = old.ballot.as_ref().map_or(old.term, |ballot| ballot.term.max(old.term));
+    let ballot = Ballot { term, voted_for: None, voters };
+    sealed::write(files, VOTE, &Vote { ballot: Some(ballot), ..old })?;
+    identity.pods = Some(config.pods);
+    identity.chain = vec![hex::encode(signed)];
+    Ok(sealed::write(files, IDENTITY, identity)?)
 }
 
-/// Raises term and incarnation, durably. A sole voter elects itself; if its vote file is damaged it goes on at a term
-/// above all it may have held (rule 22): terms grow by one a start, so a jump by 2^32 clears them.
-fn next_vote(files: &mut dyn Files) -> Result<Vote, GenesisError> {
-    let last = match sealed::read::<Vote>(files, VOTE) {
-        Ok(vote) => vote.unwrap_or_default(),
-        Err(sealed::SealError::Damaged { reason, .. }) => {
-            tracing::warn!(%reason, "the vote file is damaged; going on far above every term it may have held");
-            Vote { term: crate::ids::Term(1 << 32), incarnation: 1 << 32 }
-        }
+/// What a new member keeps.
+pub struct Joined {
+    /// Its key.
+    pub key: SigningKey,
+    /// What the leader has sent.
+    pub admission: Admission,
+    /// The authority's certificate, PEM.
+    pub authority: String,
+    /// The authority's key, if it was given.
+    pub authority_key: Option<String>,
+    /// Where members are.
+    pub seeds: Vec<SocketAddrV4>,
+}
+
+/// Makes this machine a member of `cluster`, durably.
+///
+/// # Errors
+/// [`GenesisError::NoMembership`] if the admission has no chain to the cluster's founder, or is another machine's.
+pub fn settle(files: &mut dyn Files, cluster: ClusterId, joined: Joined) -> Result<Member, GenesisError> {
+    let Joined { key, admission, authority, authority_key, seeds } = joined;
+    if let Some(key) = &authority_key {
+        Authority::of_pem(&authority, key)?;
+    }
+    let members = Members::of(cluster, admission.members.iter().map(Vec::as_slice));
+    let member = members.get(&id_of(&key)).ok_or(GenesisError::NoMembership)?.clone();
+    let identity = Identity {
+        key: hex::encode(key.to_bytes()),
+        name: member.name.clone(),
+        cluster: cluster.to_string(),
+        tag: member.tag,
+        pod_range: member.pod_range,
+        service_range: admission.settings.services,
+        pods: Some(admission.settings.pods),
+        authority_key,
+        authority,
+        chain: chain(&member, &admission.members),
+        seeds,
+    };
+    let registry = Registry { voters: Voters::default(), registers: registers_of(admission.members) };
+    sealed::write(files, REGISTERS, &registry)?;
+    sealed::write(files, VOTE, &Vote { ballot: Some(Ballot::default()), ..Vote::default() })?;
+    // From here on the folder is a member's.
+    sealed::write(files, IDENTITY, &identity)?;
+    files::remove_if_there(files, JOINING).map_err(GenesisError::Draft)?;
+    Ok(member)
+}
+
+/// Returns the key under which this machine asks to join `cluster`: that of an earlier attempt, or a new one, durably.
+///
+/// # Errors
+/// [`GenesisError::Sealed`].
+pub fn draft(files: &mut dyn Files, cluster: ClusterId) -> Result<SigningKey, GenesisError> {
+    match sealed::read::<Joining>(files, JOINING) {
+        Ok(Some(draft)) if draft.cluster == cluster.to_string() => return key_of(&draft.key),
+        // Nobody has seen the key of a draft that is damaged or of another cluster here.
+        Ok(_) | Err(sealed::SealError::Damaged { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let key = SigningKey::from_bytes(&rand::random());
+    let draft = Joining { key: hex::encode(key.to_bytes()), cluster: cluster.to_string() };
+    sealed::write(files, JOINING, &draft)?;
+    Ok(key)
+}
+
+/// The records from `member` up to the founder, in hexadecimal.
+fn chain(member: &Member, records: &[SignedMember]) -> Vec<String> {
+    let read = |raw: &SignedMember| Member::read(raw).ok().map(|m| (m, raw.clone()));
+    let table: Vec<_> = records.iter().filter_map(read).collect();
+    let (mut chain, mut next) = (Vec::new(), Some(member.id));
+    while let Some((link, raw)) = next.and_then(|id| table.iter().find(|(m, _)| m.id == id)) {
+        chain.push(hex::encode(raw));
+        // A chain is never longer than the table, whatever it says.
+        next = (!link.is_founder() && chain.len() < table.len()).then_some(link.by);
+    }
+    chain
+}
+
+fn registers_of(records: impl IntoIterator<Item = SignedMember>) -> Registers {
+    let entry = |value: SignedMember| {
+        let id = Member::read(&value).ok()?.id;
+        Some((Member::register(&id), Register { stamp: Stamp::default(), value }))
+    };
+    records.into_iter().filter_map(entry).collect()
+}
+
+/// Reads the registers; `None` if they are lost.
+fn registry(files: &dyn Files) -> Result<Option<Registry>, GenesisError> {
+    let lost = match sealed::read::<Registry>(files, REGISTERS) {
+        Ok(Some(registry)) => return Ok(Some(registry)),
+        Ok(None) => "it is not there".to_owned(),
+        Err(sealed::SealError::Damaged { reason, .. }) => reason,
         Err(error) => return Err(error.into()),
     };
-    let vote = Vote { term: last.term.next(), incarnation: last.incarnation + 1 };
+    tracing::warn!(reason = lost, "the file {REGISTERS} is lost; the other members are to be learnt anew");
+    Ok(None)
+}
+
+/// A member that has lost the registers still knows its own record and how it came in; the rest it learns.
+fn own_records(identity: &Identity) -> Registers {
+    registers_of(identity.chain.iter().filter_map(|text| hex::decode(text).ok()))
+}
+
+fn read_vote(files: &dyn Files) -> Result<Option<Vote>, GenesisError> {
+    match sealed::read::<Vote>(files, VOTE) {
+        Ok(vote) => Ok(vote),
+        Err(sealed::SealError::Damaged { reason, .. }) => {
+            tracing::warn!(%reason, "the vote file is damaged");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Raises the incarnation, durably. If the vote is lost (rule 22), a sole voter goes on at a term above all it may have
+/// held; any other comes back as none, and is made a voter anew by a leader. So does one that has lost the registers
+/// which other voters count on.
+fn next_vote(files: &mut dyn Files, registry: Option<&Registry>, me: NodeId, wall: Wall) -> Result<Vote, GenesisError> {
+    let mut vote = match (read_vote(files)?, registry) {
+        (Some(vote), registry) if vote.ballot.is_some() => {
+            let sole = vote.ballot.as_ref().is_some_and(|ballot| ballot.voters.only(&me));
+            if registry.is_some() || sole { vote } else { Vote { ballot: Some(no_ballot()), ..vote } }
+        }
+        (_, registry) => lost_vote(registry, me, wall),
+    };
+    vote.incarnation += 1;
     sealed::write(files, VOTE, &vote)?;
     Ok(vote)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Settings;
-    use crate::disk::MemoryFiles;
-
-    const WALL: Wall = Wall(1_800_000_000_000_000);
-
-    fn config(name: &str) -> Config {
-        Settings::default().complete(name).unwrap()
-    }
-
-    #[test]
-    fn a_restart_keeps_the_identity_and_raises_the_term() {
-        let mut files = MemoryFiles::default();
-        let first = load(&mut files, &config("n1"), WALL).unwrap();
-        files.crash(0);
-        let second = load(&mut files, &config("n1"), WALL).unwrap();
-        assert!(first.fresh && !second.fresh);
-        assert_eq!(first.node_id(), second.node_id());
-        assert_eq!(first.authority.pem(), second.authority.pem());
-        assert!(second.vote.term > first.vote.term && second.vote.incarnation > first.vote.incarnation);
-    }
-
-    #[test]
-    fn another_name_is_refused_naming_both() {
-        let mut files = MemoryFiles::default();
-        load(&mut files, &config("n1"), WALL).unwrap();
-        let why = load(&mut files, &config("n2"), WALL).err().unwrap().to_string();
-        assert!(why.contains("n1") && why.contains("n2"), "{why}");
-    }
-
-    #[test]
-    fn a_damaged_vote_never_leads_to_a_term_twice() {
-        let mut files = MemoryFiles::default();
-        let first = load(&mut files, &config("n1"), WALL).unwrap();
-        files.damage(VOTE, 40);
-        let second = load(&mut files, &config("n1"), WALL).unwrap();
-        assert!(second.vote.term > first.vote.term && second.vote.incarnation > first.vote.incarnation);
-    }
+fn lost_vote(registry: Option<&Registry>, me: NodeId, wall: Wall) -> Vote {
+    let ballot = match registry.map(|r| &r.voters) {
+        Some(voters) if voters.only(&me) => {
+            tracing::warn!("going on far above every term that the lost vote may have been for");
+            Ballot { term: Term(voters.term.0 + JUMP), voted_for: None, voters: voters.clone() }
+        }
+        _ => no_ballot(),
+    };
+    // Incarnations were counted in the lost file. No node starts a thousand times a second, so time is ahead of them.
+    Vote { incarnation: u64::try_from(wall.millis()).unwrap_or(JUMP), ballot: Some(ballot), term: Term(0) }
 }
+
+fn no_ballot() -> Ballot {
+    tracing::warn!("this node has lost what a voter must not forget, and is no voter until a leader makes it one");
+    Ballot::default()
+}
+
+fn id_of(key: &SigningKey) -> NodeId {
+    NodeId(key.verifying_key().to_bytes())
+}
+
+/// Returns the key of which `seed` is the hexadecimal.
+///
+/// # Errors
+/// [`GenesisError::Lacks`].
+pub fn key_of(seed: &str) -> Result<SigningKey, GenesisError> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(seed, &mut bytes).map_err(|_| GenesisError::Lacks("key"))?;
+    Ok(SigningKey::from_bytes(&bytes))
+}
+
+/// Returns the cluster of an identity.
+///
+/// # Errors
+/// [`GenesisError::Lacks`].
+pub fn cluster_of(identity: &Identity) -> Result<ClusterId, GenesisError> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(&identity.cluster, &mut bytes).map_err(|_| GenesisError::Lacks("cluster"))?;
+    Ok(ClusterId(bytes))
+}
+
+/// Tells whether settings that were given are those of a cluster.
+///
+/// # Errors
+/// [`GenesisError::Other`]'s sentence, for one that joins.
+pub fn agree(config: &Config, settings: &ClusterSettings) -> Result<(), String> {
+    let check = |what: &str, given: Option<Ipv4Net>, theirs: Ipv4Net| match given {
+        Some(given) if given != theirs => {
+            Err(format!("the cluster's {what} range is {theirs}, not {given}: leave --{what} out when joining"))
+        }
+        _ => Ok(()),
+    };
+    check("pods", config.given.pods, settings.pods)?;
+    check("services", config.given.services, settings.services)
+}
+
+#[cfg(test)]
+#[path = "genesis_tests.rs"]
+mod tests;

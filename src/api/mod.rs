@@ -45,7 +45,7 @@ use crate::time::Wall;
 pub use body::MAX_BODY;
 pub use discovery::git_version;
 pub use dispatch::{Api, REQUEST_TIMEOUT};
-pub use server::{Server, Tls};
+pub use server::{Certificate, Server, Tls};
 
 use params::Params;
 use status::Status;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
@@ -14,6 +15,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -64,6 +67,30 @@ pub struct Tls {
     pub client_ca: String,
 }
 
+/// The server's certificate, which can be replaced while it serves. Cheap to clone. Without one, handshakes fail.
+#[derive(Clone, Debug, Default)]
+pub struct Certificate(Arc<ArcSwapOption<CertifiedKey>>);
+
+impl Certificate {
+    /// Shows this certificate (and what leads to its authority) from the next handshake on. Both in PEM.
+    ///
+    /// # Errors
+    /// [`ApiError::Tls`] if they are not what they should be, or do not belong together.
+    pub fn set(&self, chain: &str, key: &str) -> Result<(), ApiError> {
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(tls_error)?;
+        let provider = rustls::crypto::ring::default_provider();
+        let certified = CertifiedKey::from_der(certificates(chain)?, key, &provider).map_err(tls_error)?;
+        self.0.store(Some(Arc::new(certified)));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+}
+
 /// A server on a socket.
 pub struct Server {
     api: Arc<Api>,
@@ -78,15 +105,24 @@ impl Server {
     /// # Errors
     /// [`ApiError::Tls`] if certificates or key are not what they should be.
     pub fn new(api: Arc<Api>, tls: &Tls) -> Result<Self, ApiError> {
+        let certificate = Certificate::default();
+        certificate.set(&tls.chain, &tls.key)?;
+        Self::with(api, certificate, &tls.client_ca)
+    }
+
+    /// Makes a server of `api` that shows whatever `certificate` holds at the time. `client_ca`: the authority, in PEM,
+    /// whose client certificates are believed.
+    ///
+    /// # Errors
+    /// [`ApiError::Tls`] if the authority's certificate is not what it should be.
+    pub fn with(api: Arc<Api>, certificate: Certificate, client_ca: &str) -> Result<Self, ApiError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Arc::new(Verifier::new(&certificates(&tls.client_ca)?, Arc::clone(&provider))?);
-        let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).map_err(tls_error)?;
+        let verifier = Arc::new(Verifier::new(&certificates(client_ca)?, Arc::clone(&provider))?);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(tls_error)?
             .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
-            .with_single_cert(certificates(&tls.chain)?, key)
-            .map_err(tls_error)?;
+            .with_cert_resolver(Arc::new(certificate));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { api, acceptor: TlsAcceptor::from(Arc::new(config)), verifier, connections: connections() })
     }

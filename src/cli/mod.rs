@@ -1,9 +1,10 @@
-//! The command line: `agent up | status | kubeconfig`.
+//! The command line: `agent up | join | token | status | kubeconfig`.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod kubeconfig;
 mod status;
+mod token;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -39,6 +40,24 @@ enum Command {
         #[arg(long, env = "SKEIN_LOG_JSON")]
         log_json: bool,
     },
+    /// Make this machine a member of a cluster and start its agent
+    ///
+    /// The token comes from `agent token create` on a member. All else is as with `agent up`, which also starts the
+    /// agent from the second time on (as does this, with the same token).
+    Join {
+        /// The join token
+        token: String,
+        #[command(flatten)]
+        settings: Settings,
+        /// Write logs as JSON, one object a line
+        #[arg(long, env = "SKEIN_LOG_JSON")]
+        log_json: bool,
+    },
+    /// Invite machines into the cluster
+    Token {
+        #[command(subcommand)]
+        command: token::Command,
+    },
     /// Tell how the agent and the cluster are
     Status {
         #[command(flatten)]
@@ -66,7 +85,11 @@ struct Place {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Up { settings, log_json } => up(settings, log_json, cli.config),
+        Command::Up { settings, log_json } => up(settings, None, log_json, cli.config),
+        Command::Join { token, settings, log_json } => up(settings, Some(token), log_json, cli.config),
+        Command::Token { command: token::Command::Create { ttl, place } } => {
+            folder(place, cli.config).and_then(|f| token::create(&f, ttl))
+        }
         Command::Status { place, output } => folder(place, cli.config).and_then(|f| status::run(&f, output)),
         Command::Kubeconfig { place } => folder(place, cli.config).and_then(|f| kubeconfig::run(&f)),
     };
@@ -79,12 +102,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn up(settings: Settings, log_json: bool, file: Option<PathBuf>) -> anyhow::Result<()> {
+fn up(settings: Settings, token: Option<String>, log_json: bool, file: Option<PathBuf>) -> anyhow::Result<()> {
     log_to_stderr(log_json);
     let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let config: Config = settings.over(from_file(file)?).complete(&host)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    runtime.block_on(agent::run(config))
+    runtime.block_on(agent::run(config, token))
 }
 
 /// Worker threads of the agent: enough that one slow computation does not hold up the rest, few enough for a small board.

@@ -36,6 +36,7 @@ pub enum Format {
 /// How things are.
 #[derive(Debug, Serialize)]
 struct Report {
+    cluster: String,
     server: String,
     version: String,
     nodes: Vec<NodeLine>,
@@ -47,6 +48,8 @@ struct NodeLine {
     name: String,
     ready: bool,
     reason: String,
+    /// How the agent that was asked sees it: `Reachable`, `Unreachable` or `Lost`.
+    reach: &'static str,
     address: String,
     runtime: String,
 }
@@ -63,7 +66,8 @@ struct Pods {
 pub fn run(folder: &Path, format: Format) -> anyhow::Result<()> {
     let config = kubeconfig::read(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async { tokio::time::timeout(PATIENCE, report(&config)).await };
+    let cluster = crate::agent::invite::cluster(folder)?;
+    let asked = async { tokio::time::timeout(PATIENCE, report(&config, cluster)).await };
     let report = runtime.block_on(asked).map_err(|_| anyhow!("the agent did not answer within {PATIENCE:?}"))??;
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
@@ -78,9 +82,14 @@ pub fn run(folder: &Path, format: Format) -> anyhow::Result<()> {
 fn print(report: &Report) {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let paint = |text: &str, code: u8| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    println!("Cluster  {}", report.cluster.get(..16).unwrap_or(&report.cluster));
     println!("API      {} ({})", report.server, report.version);
     for node in &report.nodes {
-        let state = if node.ready { paint("Ready", 32) } else { paint(&format!("NotReady: {}", node.reason), 31) };
+        let state = match (node.ready, node.reach) {
+            (true, _) => paint("Ready", 32),
+            (false, "Reachable") => paint(&format!("NotReady: {}", node.reason), 31),
+            (false, reach) => paint(&format!("{reach}: {}", node.reason), 31),
+        };
         println!("Node     {} {} {} {state}", node.name, node.address, node.runtime);
     }
     let Pods { total, running, ready, failed } = report.pods;
@@ -88,12 +97,13 @@ fn print(report: &Report) {
     println!("Pods     {total}: {running} running, {ready} ready{failed}");
 }
 
-async fn report(kubeconfig: &str) -> anyhow::Result<Report> {
+async fn report(kubeconfig: &str, cluster: String) -> anyhow::Result<Report> {
     let client = Client::of(kubeconfig)?;
     let version = client.get("/version").await?;
     let nodes = client.get("/api/v1/nodes").await?;
     let pods = client.get("/api/v1/pods").await?;
     Ok(Report {
+        cluster,
         server: client.server,
         version: text(&version["gitVersion"]),
         nodes: items(&nodes).map(node_line).collect(),
@@ -117,8 +127,22 @@ fn node_line(node: &Value) -> NodeLine {
         name: text(&node["metadata"]["name"]),
         ready: ready.is_some_and(|c| c["status"] == "True"),
         reason: ready.map_or_else(|| "it has not reported yet".into(), |c| text(&c["message"])),
+        reach: reach(node),
         address: address.map(|a| text(&a["address"])).unwrap_or_default(),
         runtime: text(&status["nodeInfo"]["containerRuntimeVersion"]),
+    }
+}
+
+/// Reads what the asked agent projects onto the Nodes of others.
+fn reach(node: &Value) -> &'static str {
+    let taints = node["spec"]["taints"].as_array();
+    let lost = |taint: &Value| taint["key"] == "node.kubernetes.io/unreachable" && taint["effect"] == "NoExecute";
+    if taints.is_some_and(|taints| taints.iter().any(lost)) {
+        "Lost"
+    } else if condition(node, "Ready").is_some_and(|c| c["status"] == "Unknown") {
+        "Unreachable"
+    } else {
+        "Reachable"
     }
 }
 
@@ -195,7 +219,15 @@ mod tests {
             {"type": "Ready", "status": "False", "message": "container runtime is down"}]}});
         let line = node_line(&node);
         assert!(!line.ready);
-        assert_eq!(line.reason, "container runtime is down");
+        assert_eq!((line.reason.as_str(), line.reach), ("container runtime is down", "Reachable"));
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_unreachable_and_then_lost() {
+        let mut node = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+        assert_eq!(reach(&node), "Unreachable");
+        node["spec"]["taints"] = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
+        assert_eq!(reach(&node), "Lost");
     }
 
     #[test]

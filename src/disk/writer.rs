@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::election::SaveId;
 use crate::ids::PersistId;
 
 use super::files::Files;
@@ -35,11 +36,13 @@ pub enum Job {
     Compact(Vec<Vec<u8>>),
 }
 
-/// What the writer says.
+/// What the threads that write say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// All batches up to this one are durable.
     Persisted(PersistId),
+    /// All saves of ballot and registers up to this one are durable.
+    Saved(SaveId),
     /// The log has grown far past what is alive in it: compact it, please.
     Grown,
     /// The disk refuses; the writer goes on trying. One sentence, once for each new trouble.

@@ -14,8 +14,8 @@
 //! another's number with other records) delays what it lied about until the next exchange, and no more.
 //!
 //! Files: `message` is what is said, `wire` its form; `log` keeps one origin's batches, `logs` all of them and says
-//! what is to be pulled; `fingerprint` sums up what is held, `session` is one exchange with one peer, `exchanges`
-//! begins and ends them.
+//! what is to be pulled; `fingerprint` sums up what is held, `session` is one exchange with one peer,
+//! `transfer` what it carries in parts, `exchanges` begins and ends them.
 //!
 //! Invariants, each with its tests:
 //! - *convergence*: members that stay connected come to hold the same records, whatever was lost;
@@ -29,6 +29,7 @@ mod log;
 mod logs;
 mod message;
 mod session;
+mod transfer;
 mod wire;
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ use crate::time::Mono;
 
 use exchanges::Exchanges;
 use logs::Logs;
-use message::{Batch, Records};
+use message::{Batch, Records, Step};
 use session::Context;
 
 pub use message::{Malformed, Message};
@@ -207,6 +208,10 @@ impl Gossip {
                     let records = self.logs.take(now, from, origin, batch, &self.connected);
                     out.extend((!records.is_empty()).then_some(Output::Deliver { from, records }));
                 }
+            }
+            // Its words were quicker than the news of its connection: with that an exchange begins from here.
+            Message::Exchange { step: Step::Begin { .. }, .. } if !self.connected.contains(&from) => {
+                self.exchange(now, holdings, out, |exchanges, cx| exchanges.ask(from, cx));
             }
             // An answer to who is not connected would reach nobody.
             _ if !self.connected.contains(&from) => {}

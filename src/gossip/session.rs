@@ -1,7 +1,6 @@
 //! One exchange with one peer, seen from either side ([`Step`] says how it goes).
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::NodeId;
@@ -9,15 +8,12 @@ use crate::store::RecordId;
 use crate::time::Mono;
 
 use super::fingerprint::{Buckets, Fingerprint, Mask, sums};
-use super::message::{FRAME_BYTES, FRAME_IDS, FRAME_RECORDS, Message, Part, Records, SessionId, Step};
+use super::message::{FRAME_IDS, Message, Part, Records, SessionId, Step};
+use super::transfer::{List, MOST_IDS, Outgoing, Parts};
 use super::{Holdings, Numbers, Output};
 
-/// The most ids that one exchange lists; if more differ, another follows.
-const MOST_IDS: usize = 128 << 10;
 /// The most parts of records that one exchange takes.
 const MOST_PARTS: u32 = 1 << 16;
-/// How many parts of records are on their way at a time.
-const IN_FLIGHT: usize = 4;
 /// How long a peer may say nothing.
 const SILENCE: Duration = Duration::from_secs(3);
 /// How long an exchange may take; another goes on where it ended.
@@ -142,16 +138,12 @@ impl Session {
         self.heard = cx.now;
         match step {
             Step::Reply { buckets, numbers } if self.mine => self.compare(peer, buckets, numbers, cx),
-            Step::Ids { part, mask, rest, ids } if matches!(self.stage, Stage::Ids) => {
-                if self.list.take(part, ids) {
-                    self.listed(peer, mask, rest, cx);
-                }
+            Step::Ids { part, mask, rest, ids } if self.takes_ids() && self.list.take(part, &ids) => {
+                self.listed(peer, mask, rest, cx);
             }
-            Step::Want { part, ids } if self.mine && matches!(self.stage, Stage::Records) => {
-                if self.outgoing.is_none() && self.list.take(part, ids) {
-                    let wanted = std::mem::take(&mut self.list.ids);
-                    self.send_records(peer, &wanted, cx);
-                }
+            Step::Want { part, ids } if self.takes_wants() && self.list.take(part, &ids) => {
+                let wanted = std::mem::take(&mut self.list.ids);
+                self.send_records(peer, &wanted, cx);
             }
             Step::Records { part, gone, records } if matches!(self.stage, Stage::Records) => {
                 self.take_records(peer, part, gone, records, cx);
@@ -164,6 +156,14 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    fn takes_ids(&self) -> bool {
+        matches!(self.stage, Stage::Ids)
+    }
+
+    fn takes_wants(&self) -> bool {
+        self.mine && matches!(self.stage, Stage::Records) && self.outgoing.is_none()
     }
 
     /// The beginner lists what it holds of the parts that differ.
@@ -230,8 +230,7 @@ impl Session {
         }
         let records = cx.holdings.records(ids);
         let gone = records.len() < ids.len();
-        let outgoing = Outgoing { queue: records.into(), gone, unfinished: true, ..Outgoing::default() };
-        self.pump(peer, outgoing, cx);
+        self.pump(peer, Outgoing::new(records, gone), cx);
     }
 
     fn pump(&mut self, peer: NodeId, mut outgoing: Outgoing, cx: &mut Context<'_>) {
@@ -273,88 +272,25 @@ fn limit(ids: &mut Vec<RecordId>, mask: &mut Mask) -> bool {
     true
 }
 
-/// Which parts have come.
-#[derive(Debug, Default)]
-struct Parts {
-    come: BTreeSet<u32>,
-    last: Option<u32>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Parts {
-    /// Notes a part. Returns whether all have come, `None` if this one came before or cannot be.
-    fn take(&mut self, part: Part, most: u32) -> Option<bool> {
-        let beyond = self.last.is_some_and(|last| part.number > last || part.last && part.number != last);
-        let early = part.last && self.come.last().is_some_and(|come| *come > part.number);
-        if part.number >= most || beyond || early || !self.come.insert(part.number) {
-            return None;
-        }
-        if part.last {
-            self.last = Some(part.number);
-        }
-        Some(self.last.is_some_and(|last| self.come.len() > last as usize))
-    }
-}
-
-/// A list of ids that comes in parts.
-#[derive(Debug, Default)]
-struct List {
-    parts: Parts,
-    ids: BTreeSet<RecordId>,
-}
-
-impl List {
-    /// Takes a part. Returns whether the list is complete now.
-    fn take(&mut self, part: Part, ids: Vec<RecordId>) -> bool {
-        if self.ids.len() + ids.len() > MOST_IDS {
-            return false;
-        }
-        let most = u32::try_from(MOST_IDS / FRAME_IDS).unwrap_or(u32::MAX);
-        let complete = self.parts.take(part, most);
-        if complete.is_some() {
-            self.ids.extend(ids);
-        }
-        complete == Some(true)
-    }
-}
-
-/// Records that are sent.
-#[derive(Debug, Default)]
-struct Outgoing {
-    queue: VecDeque<Arc<[u8]>>,
-    /// Whether some are not held any more.
-    gone: bool,
-    in_flight: BTreeSet<u32>,
-    next: u32,
-    /// Whether the last part is not sent yet.
-    unfinished: bool,
-}
-
-impl Outgoing {
-    fn is_done(&self) -> bool {
-        !self.unfinished && self.in_flight.is_empty()
-    }
-
-    fn acked(&mut self, number: u32) {
-        self.in_flight.remove(&number);
-    }
-
-    /// Returns the next part, if it may go now.
-    fn next(&mut self) -> Option<Step> {
-        if !self.unfinished || self.in_flight.len() == IN_FLIGHT {
-            return None;
-        }
-        let mut bytes = 0;
-        let fits = |raw: &&Arc<[u8]>| {
-            bytes += raw.len();
-            bytes <= FRAME_BYTES
+    #[test]
+    fn too_long_a_list_is_cut_between_parts() {
+        let id = |n: usize| {
+            let mut bytes = [0; 16];
+            bytes[0] = u8::try_from(n % 3).unwrap();
+            bytes[8..].copy_from_slice(&n.to_be_bytes());
+            RecordId(bytes)
         };
-        let count = self.queue.iter().take(FRAME_RECORDS).take_while(fits).count();
-        let count = count.max(1).min(self.queue.len());
-        let records: Arc<[_]> = self.queue.drain(..count).collect();
-        let part = Part { number: self.next, last: self.queue.is_empty() };
-        self.in_flight.insert(part.number);
-        self.next += 1;
-        self.unfinished = !part.last;
-        Some(Step::Records { part, gone: self.gone, records: Records::Raw(records) })
+        let (mut all, mut mask) = (Mask::default(), Mask::default());
+        (0..3).for_each(|part| all.set(part, true));
+        (0..2).for_each(|part| mask.set(part, true));
+        let mut ids: Vec<RecordId> = (0..MOST_IDS + MOST_IDS / 4).map(id).collect();
+        assert!(limit(&mut ids, &mut all));
+        assert_eq!(all, mask, "the third part is for the next exchange");
+        assert!(ids.len() <= MOST_IDS && ids.iter().all(|id| mask.covers(id)));
+        assert!(!limit(&mut ids, &mut all));
     }
 }

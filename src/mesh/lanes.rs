@@ -90,7 +90,7 @@ async fn read_all(member: &Member, link: &Link, lane: Lane, mut stream: Compat<S
     stream.flush().await?;
     loop {
         let frame = read_frame(&mut stream, longest(lane), || link.hear()).await?;
-        if !member.deliver(link, frame).await {
+        if !member.deliver(link, lane, frame).await {
             return Ok(());
         }
     }

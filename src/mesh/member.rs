@@ -15,6 +15,7 @@ use super::lanes;
 use super::link::Link;
 use super::queue::Outbox;
 use crate::ids::NodeId;
+use crate::node::message::Lane;
 
 /// A member.
 pub(super) struct Member {
@@ -135,7 +136,7 @@ impl Member {
     }
 
     /// Delivers a frame, after [`Event::Connected`]. Returns false if nobody takes frames any more.
-    pub(super) async fn deliver(&self, link: &Link, frame: Bytes) -> bool {
+    pub(super) async fn deliver(&self, link: &Link, lane: Lane, frame: Bytes) -> bool {
         loop {
             if !*self.connected.borrow() && self.connected.subscribe().wait_for(|c| *c).await.is_err() {
                 return false;
@@ -143,7 +144,7 @@ impl Member {
             let _held_up = link.hold_up();
             let _turn = self.turn.lock().await;
             if *self.connected.borrow() {
-                return self.events.send(Event::Frame { from: self.id, frame }).await.is_ok();
+                return self.events.send(Event::Frame { from: self.id, lane, frame }).await.is_ok();
             }
         }
     }

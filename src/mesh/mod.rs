@@ -99,6 +99,8 @@ pub enum Event {
     Frame {
         /// Which.
         from: NodeId,
+        /// On which lane.
+        lane: Lane,
         /// What.
         frame: Bytes,
     },

@@ -40,9 +40,6 @@ pub enum Refused {
     /// Somebody was quicker.
     #[error("the join token has been used by node {0}: make another with `agent token create`")]
     Used(String),
-    /// The machine is in already, by another token.
-    #[error("this machine is a member already, as node {0}")]
-    Member(String),
     /// The name is no name for a node.
     #[error("{name:?} is no name for a node: {reason}")]
     Name {
@@ -96,8 +93,8 @@ pub struct Admission {
 
 impl Members {
     /// Decides whether `request` is granted, and if so with which record, not signed yet: the name gets a suffix if it
-    /// is taken, tag and pod range are the lowest free ones. Who is a member with this very token already gets its
-    /// record as it is. `by` is the member that decides and signs.
+    /// is taken, tag and pod range are the lowest free ones. Who is a member already, as the
+    /// connection has proven, gets its record as it is, and the token is not spent. `by` is the member that decides and signs.
     ///
     /// # Errors
     /// [`Refused`]: the token is malformed, another cluster's, forged, expired or used; the pod range is exhausted.
@@ -114,8 +111,7 @@ impl Members {
             return Err(Refused::Cluster { token: token.cluster, here: judge.cluster });
         }
         if let Some(known) = self.get(&request.id) {
-            let same = known.token == Some(token.id);
-            return if same { Ok(known.clone()) } else { Err(Refused::Member(known.name.clone())) };
+            return Ok(known.clone());
         }
         self.check(&token, now)?;
         Ok(Member {

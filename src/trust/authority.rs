@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -87,7 +87,7 @@ impl Authority {
     /// [`TrustError`] if a name is not ASCII.
     pub fn server(
         &self,
-        key: &KeyPair,
+        key: &impl PublicKeyData,
         names: &[String],
         addresses: &[IpAddr],
         now: Wall,
@@ -109,7 +109,13 @@ impl Authority {
     ///
     /// # Errors
     /// [`TrustError::TooManyGroups`] for more than [`user::MAX_GROUPS`].
-    pub fn client(&self, key: &KeyPair, user: &str, groups: &[String], now: Wall) -> Result<String, TrustError> {
+    pub fn client(
+        &self,
+        key: &impl PublicKeyData,
+        user: &str,
+        groups: &[String],
+        now: Wall,
+    ) -> Result<String, TrustError> {
         let mut params = leaf(key, user, now, LEAF_LIFETIME)?;
         params.distinguished_name = name(user);
         user::write_groups(&mut params.distinguished_name, user, groups)?;
@@ -120,7 +126,7 @@ impl Authority {
     fn sign(
         &self,
         params: CertificateParams,
-        key: &KeyPair,
+        key: &impl PublicKeyData,
         what: impl FnOnce() -> String,
     ) -> Result<String, TrustError> {
         Ok(params.signed_by(key, &self.issuer, &self.key).map_err(refused(what))?.pem())
@@ -134,7 +140,12 @@ impl std::fmt::Debug for Authority {
 }
 
 /// What every certificate has: a validity, a serial number of its own, the issuer's key identifier.
-fn leaf(key: &KeyPair, common: &str, now: Wall, lifetime: Duration) -> Result<CertificateParams, TrustError> {
+fn leaf(
+    key: &impl PublicKeyData,
+    common: &str,
+    now: Wall,
+    lifetime: Duration,
+) -> Result<CertificateParams, TrustError> {
     let mut params = CertificateParams::default();
     params.not_before = moment(Wall(now.0.saturating_sub(micros(BACKDATED))))?;
     params.not_after = moment(now + lifetime)?;
@@ -145,10 +156,10 @@ fn leaf(key: &KeyPair, common: &str, now: Wall, lifetime: Duration) -> Result<Ce
 }
 
 /// A serial number must differ for every certificate of one issuer (RFC 5280, 4.1.2.2), and be positive.
-fn serial(key: &KeyPair, common: &str, now: Wall) -> SerialNumber {
+fn serial(key: &impl PublicKeyData, common: &str, now: Wall) -> SerialNumber {
     let mut hash = Sha256::new();
     hash.update(now.0.to_be_bytes());
-    hash.update(key.public_key_raw());
+    hash.update(key.der_bytes());
     hash.update(common.as_bytes());
     let mut bytes = hash.finalize()[..16].to_vec();
     bytes[0] = (bytes[0] & 0x7f) | 0x40;

@@ -45,15 +45,15 @@ def down():
 
 
 class Docker(http.client.HTTPConnection):
-    """A node's Docker API over its socket."""
+    """The Docker API over an engine's socket; the first node's if none is given."""
 
-    def __init__(self, node="n1"):
+    def __init__(self, path=FOLDER / "docker.sock"):
         super().__init__("docker", timeout=60)
-        self.node = node
+        self.path = path
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(net.RUN / self.node / "docker.sock"))
+        self.sock.connect(str(self.path))
 
     def ask(self, method, path, body=None):
         self.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json"})

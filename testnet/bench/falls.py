@@ -1,8 +1,8 @@
 """A node falls, and its replicas are started elsewhere: the same for Skein and for Docker Swarm, on the same hosts."""
 
-import json
 import subprocess
 import time
+from urllib.parse import quote
 
 import client
 from client import net
@@ -67,6 +67,7 @@ class Swarm:
         token = self.docker(nodes[0], "swarm", "join-token", "-q", "manager").strip()
         for node in nodes[1:]:
             self.docker(node, "swarm", "join", "--token", token, "--advertise-addr", address[node], f"{address[nodes[0]]}:2377")
+        self.ids = {n: self.ask(n, "/info")["Swarm"]["NodeID"] for n in nodes}
         self.docker(nodes[0], "service", "create", "--detach", "--name", "idle", "--network", "host", "--no-resolve-image",
                     "--replicas", str(REPLICAS), "--restart-delay", "0s", "--stop-grace-period", "0s", "web:1",
                     "/bin/sleep", "100000")
@@ -90,29 +91,23 @@ class Swarm:
         return net.sh("nsenter", f"--net=/run/netns/{net.NAME}-{node}", "docker", "-H", f"unix://{self.folder}/{node}/docker.sock",
                       *args, timeout=60)
 
+    def ask(self, node, path):
+        return client.Docker(self.folder / node / "docker.sock").ask("GET", path)
+
     def tasks(self, node):
         """Where tasks run, as one manager sees it."""
-        lines = self.docker(node, "service", "ps", "idle", "--filter", "desired-state=running", "--format",
-                            "{{.Node}} {{.CurrentState}} {{.ID}}").splitlines()
-        ids = [line.split()[-1] for line in lines if " Running " in f"{line} "]
-        if not ids:
-            return []
-        return [t["NodeID"] for t in json.loads(self.docker(node, "inspect", "--type", "task", *ids))
-                if t["Status"]["State"] == "running"]
-
-    def ids(self, node):
-        return self.docker(node, "info", "--format", "{{.Swarm.NodeID}}").strip()
+        tasks = self.ask(node, "/tasks?filters=" + quote('{"desired-state":["running"]}'))
+        return [t["NodeID"] for t in tasks if t["Status"]["State"] == "running"]
 
     def whole(self):
         """Waits until every node holds its share; Swarm has to be told to spread again."""
         first = self.nodes[0]
-        every = [self.ids(n) for n in self.nodes]
         client.wait("Swarm's nodes", lambda: self.docker(first, "node", "ls", "--format", "{{.Status}}").split()
                     == ["Ready"] * len(self.nodes), seconds=90)
 
         def spread():
             places = self.tasks(first)
-            return len(places) == REPLICAS and all(places.count(i) == self.shares for i in every)
+            return len(places) == REPLICAS and all(places.count(i) == self.shares for i in self.ids.values())
 
         client.wait("Swarm's tasks", lambda: len(self.tasks(first)) == REPLICAS, seconds=90)
         if not spread():
@@ -120,8 +115,7 @@ class Swarm:
         client.wait("Swarm's tasks to be spread", spread, seconds=90)
 
     def elsewhere(self, asked, fallen):
-        lost = self.ids(fallen)
-        return sum(p != lost for p in self.tasks(asked))
+        return sum(place != self.ids[fallen] for place in self.tasks(asked))
 
     def end(self):
         for node in self.nodes:

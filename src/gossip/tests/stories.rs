@@ -1,7 +1,6 @@
 //! What gossip does, one story at a time.
 
 use super::world::*;
-use crate::gossip::message::Step;
 use crate::gossip::*;
 
 #[test]
@@ -174,6 +173,21 @@ fn an_exchange_asked_for_before_the_connection_begins_with_it() {
     world.run(ms(50));
     world.swallow = |_, _, _| false;
     world.settle(ms(5_000));
+}
+
+#[test]
+fn a_beginning_that_is_quicker_than_the_news_of_the_connection_is_made_good() {
+    let mut world = World::new(2, 1);
+    world.write(0, 1, 100);
+    let (small, large) = (world.nodes[0].id, world.nodes[1].id);
+    let held = Held::default();
+    let outputs = world.nodes[0].gossip.handle(world.now, Input::Connected(large), &held);
+    let [Output::Send { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    let early = Input::Received { from: small, message: message.clone() };
+    assert!(world.nodes[1].gossip.handle(world.now, early, &held).is_empty());
+    world.connect(0, 1);
+    let took = world.settle(ms(200));
+    println!("{took:?}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Node {
     /// Waits for a frame.
     pub async fn frame(&mut self, from: NodeId) -> Bytes {
         match self.next().await {
-            Event::Frame { from: seen, frame } => {
+            Event::Frame { from: seen, frame, .. } => {
                 assert_eq!(seen, from);
                 frame
             }
@@ -126,7 +126,7 @@ pub fn name(event: &Event) -> String {
     match event {
         Event::Connected { peer } => format!("Connected {peer:?}"),
         Event::Gone { peer, reset } => format!("Gone {peer:?} reset={reset}"),
-        Event::Frame { from, frame } => format!("Frame of {} bytes from {from:?}", frame.len()),
+        Event::Frame { from, frame, .. } => format!("Frame of {} bytes from {from:?}", frame.len()),
         Event::Call { from, call, .. } => format!("Call {call:?} from {from:?}"),
     }
 }

@@ -174,7 +174,8 @@ fn logs_are_read_in_parts_and_followed(driver: &mut DockerDriver) {
     let (time, rest) = stamped.split_once(' ').expect("a time and a line");
     assert!(time.ends_with('Z') && time.contains('T') && rest == "three\n", "{stamped}");
 
-    let followed = pod.driver.block_on(pod.driver.docker.open("n1", &id, LogOptions { follow: true, ..d })).expect("a log");
+    let followed =
+        pod.driver.block_on(pod.driver.docker.open("n1", &id, LogOptions { follow: true, ..d })).expect("a log");
     pod.probe(&id, ProbeHandler::Exec { command: shell("> /go") }, SOON);
     assert_eq!(text(pod.driver.block_on(followed.try_collect::<Vec<_>>())).as_deref(), Ok("one\ntwo\nthree\nfour\n"));
     assert_eq!(pod.exited(&id).code, 0);

@@ -15,7 +15,7 @@ impl World {
         if !self.storm {
             return Ok(());
         }
-        let pause = self.pause(300, 5_000);
+        let pause = self.pause(300, self.respite);
         self.at(pause, Due::Fault);
         let host = self.random.random_range(0..self.hosts.len());
         match self.random.random_range(0..20) {

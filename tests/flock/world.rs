@@ -10,7 +10,7 @@ use skein::election::SaveId;
 use skein::ids::{PersistId, RequestId};
 use skein::kubelet::action::{Action, ContainerSpec, Step};
 use skein::node::message::Message;
-use skein::node::{Effect, Input, Node, Request, io::TICK};
+use skein::node::{Effect, Input, Node, io::TICK};
 use skein::object::kinds;
 use skein::runtime::fake::{FakeRuntime, Image, Knobs};
 use skein::store::record::{Body, Draft, Record, Scribe};
@@ -96,6 +96,8 @@ pub struct World {
     ledger: Ledger,
     pub trace: Trace,
     pub storm: bool,
+    /// The longest pause between two faults, in milliseconds.
+    pub respite: u64,
 }
 
 impl World {
@@ -121,6 +123,7 @@ impl World {
             ledger: Ledger::default(),
             trace: Trace::new(plan.print),
             storm: true,
+            respite: if seed % 4 == 3 { 1_500 } else { 5_000 },
         };
         world.hosts[0].found();
         world.begin();

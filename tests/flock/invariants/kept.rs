@@ -1,5 +1,5 @@
 //! No original is needlessly dead: a leader does not delete a pod that is ready while a younger one in the same slot
-//! lives on.
+//! lives on, unless a third one, older still, holds the slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +29,13 @@ pub fn check(ledger: &Ledger, before: &Snapshot, after: &Snapshot) -> Result<(),
         if !is_ready(&value) {
             continue;
         }
-        let younger = |pod: &&Arc<Entry>| {
-            !pod.terminating
-                && pod.value()["metadata"]["annotations"][SLOT] == value["metadata"]["annotations"][SLOT]
-                && born(ledger, pod) > born(ledger, old) + Duration::from_secs(2)
-        };
-        if let Some(younger) = after.controlled_by(set, &kinds::POD).find(younger) {
+        let slot = |pod: &Value| pod["metadata"]["annotations"][SLOT].clone();
+        let shares = |pod: &&Arc<Entry>| !pod.terminating && slot(&pod.value()) == slot(&value);
+        let siblings: Vec<_> = after.controlled_by(set, &kinds::POD).filter(shares).collect();
+        let age = born(ledger, old);
+        let elder = siblings.iter().any(|pod| born(ledger, pod) <= age && is_ready(&pod.value()));
+        let younger = siblings.iter().find(|pod| born(ledger, pod) > age + Duration::from_secs(2));
+        if let (false, Some(younger)) = (elder, younger) {
             return Err(format!("{NAME}: {} on {:?} goes, {} stays", old.key, old.node, younger.key));
         }
     }

@@ -48,6 +48,14 @@ impl Leading {
 }
 
 impl Node {
+    /// Returns the term in which this node leads and may decide, if it does.
+    pub fn leads(&self) -> Option<Term> {
+        match self.leading.election.role() {
+            Role::Leader(term) => Some(term),
+            Role::Follower { .. } => None,
+        }
+    }
+
     /// Hands the election an input and does what it says.
     pub(super) fn elect(&mut self, now: Now, input: Input) {
         for output in self.leading.election.handle(now.mono, input) {

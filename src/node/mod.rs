@@ -225,6 +225,8 @@ impl Node {
 
     fn tick(&mut self, now: Now) {
         self.store.tick(now);
+        // An exchange that brought nothing has no batch whose end would be the moment.
+        self.finish_exchanges(now);
         self.elect(now, election::Input::Tick);
         self.watch_peers(now, membership::Input::Tick);
         self.gossip(now, gossip::Input::Tick);

@@ -74,5 +74,6 @@ pub use open::{OpenReport, Refusal};
 pub use plan::MAX_OBJECT_BYTES;
 pub use reach::{RETURNING, Reach, UNREACHABLE};
 pub use record::{MAX_RECORD_BYTES, RecordError, RecordId, Verified};
+pub use register::Slot;
 pub use snapshot::{Entry, Snapshot, TooOld, WatchEvent};
 pub use state::{Batch, Config, News, Receipt, Store, Ticket};

@@ -1,4 +1,6 @@
-//! How the tests' node is told to be.
+//! How the tests' nodes are told to be.
+
+use std::net::Ipv4Addr;
 
 use ed25519_dalek::SigningKey;
 use skein::election::{Ballot, Register, Stamp, Voters};
@@ -8,40 +10,50 @@ use skein::time::Wall;
 use skein::trust::{ClusterSettings, Member};
 use skein::{kubelet, node, routing, store};
 
-/// Makes the configuration of a node `n1` at its `incarnation`th start.
+/// Makes the configuration of the founder `n1` at its `incarnation`th start.
 pub fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
-    let pod_range = "10.240.0.0/24".parse().expect("a range");
-    let service_range = "10.96.0.0/16".parse().expect("a range");
     let key = SigningKey::from_bytes(&[1; 32]);
     let id = NodeId(key.verifying_key().to_bytes());
-    let voters = Voters { term: Term(0), version: 1, members: [id].into() };
     let member = Member {
         cluster: ClusterId::founded_by(id),
         id,
         name: "n1".into(),
         tag: 1,
-        pod_range,
+        pod_range: "10.240.0.0/24".parse().expect("a range"),
         joined: Wall(1_700_000_000_000_000),
         token: None,
         by: id,
     };
     let register = Register { stamp: Stamp::default(), value: member.sign(&key) };
+    let mut config = config_of(&member, key, incarnation, seed);
+    config.ballot.term = Term(incarnation);
+    config.ballot.voters = Voters { term: Term(0), version: 1, members: [id].into() };
+    config.registers = [(Member::register(&id), register)].into();
+    config
+}
+
+/// Makes the configuration of any member, which has heard of no ballot and no register yet.
+pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 32]) -> node::Config {
+    let service_range = "10.96.0.0/16".parse().expect("a range");
+    let [high, low] = member.tag.to_be_bytes();
+    let address = Ipv4Addr::new(192, 0, 2 + high, low);
+    let name = member.name.clone();
     node::Config {
-        name: "n1".into(),
-        address: "192.0.2.1".parse().expect("an address"),
+        name: name.clone(),
+        address,
         api_port: 6443,
         api_address: "10.96.0.1".parse().expect("an address"),
-        pod_range,
-        cluster: ClusterId::founded_by(id),
+        pod_range: member.pod_range,
+        cluster: member.cluster,
         settings: ClusterSettings { pods: "10.240.0.0/12".parse().expect("a range"), services: service_range },
         mesh_port: 7443,
-        ballot: Ballot { term: Term(incarnation), voted_for: None, voters },
-        registers: [(Member::register(&id), register)].into(),
+        ballot: Ballot::default(),
+        registers: [].into(),
         seeds: Vec::new(),
         store: store::Config {
-            node: id,
+            node: member.id,
             key,
-            tag: 1,
+            tag: member.tag,
             incarnation,
             seed,
             service_range,
@@ -50,9 +62,9 @@ pub fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
             list_keys: skein::object::schema::list_map_keys,
         },
         kubelet: kubelet::Config {
-            node: "n1".into(),
-            pod_range,
-            host_address: "192.0.2.1".parse().expect("an address"),
+            node: name.clone(),
+            pod_range: member.pod_range,
+            host_address: address,
             dns: "10.96.0.10".parse().expect("an address"),
             cluster_domain: "cluster.local".into(),
             upstream_dns: DnsSpec::default(),
@@ -61,6 +73,6 @@ pub fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
             port: 6443,
             machine: kubelet::Machine::default(),
         },
-        routing: routing::Config { node: "n1".into(), cluster_domain: "cluster.local".into(), service_range },
+        routing: routing::Config { node: name, cluster_domain: "cluster.local".into(), service_range },
     }
 }

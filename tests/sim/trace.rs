@@ -3,19 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Kinds of happenings that must not be zero over a gate's run: a fault that never strikes proves nothing.
-pub const COUNTED: &[&str] = &[
-    "agent crashes",
-    "unsynced records lost",
-    "docker outages",
-    "containers killed",
-    "slow disk",
-    "acknowledged writes",
-    "bindings",
-    "pods deleted",
-    "restarts",
-];
-
 /// The history of one run.
 #[derive(Default)]
 pub struct Trace {

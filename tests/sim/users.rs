@@ -32,12 +32,16 @@ impl Known {
 /// All users of a run.
 #[derive(Default)]
 pub struct Users {
+    /// What the names of all that they touch begin with.
+    pub home: String,
     /// What is known of every object ever touched.
     pub known: BTreeMap<Key, Known>,
     /// Uids of objects whose deletion was acknowledged.
     pub dead: BTreeSet<Uid>,
-    in_flight: BTreeMap<RequestId, (Key, Wish)>,
-    next: RequestId,
+    /// What was asked and is not answered yet.
+    pub in_flight: BTreeMap<RequestId, (Key, Wish)>,
+    /// The last number given out.
+    pub next: RequestId,
 }
 
 /// What became of an answered request.
@@ -51,7 +55,7 @@ pub enum Told {
 impl Users {
     /// Lets a user do something. `None` if the object picked is busy.
     pub fn act(&mut self, random: &mut StdRng, view: &Snapshot) -> Option<(RequestId, Request, String)> {
-        let key = pick_key(random);
+        let key = pick_key(random, &self.home);
         if self.is_busy(&key) {
             return None;
         }
@@ -125,11 +129,11 @@ pub fn look(view: &Snapshot, key: &Key) -> Wish {
     }
 }
 
-fn pick_key(random: &mut StdRng) -> Key {
+fn pick_key(random: &mut StdRng, home: &str) -> Key {
     if random.random_bool(0.4) {
-        Key::new(&kinds::DEPLOYMENT, "default", format!("d{}", random.random_range(0..3)))
+        Key::new(&kinds::DEPLOYMENT, "default", format!("{home}d{}", random.random_range(0..3)))
     } else {
-        Key::new(&kinds::CONFIG_MAP, "default", format!("c{}", random.random_range(0..5)))
+        Key::new(&kinds::CONFIG_MAP, "default", format!("{home}c{}", random.random_range(0..5)))
     }
 }
 

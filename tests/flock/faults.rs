@@ -1,0 +1,185 @@
+//! What goes wrong during the storm.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::RngExt;
+use skein::runtime::fake::Knobs;
+
+use crate::network::Way;
+use crate::world::{Due, World};
+
+impl World {
+    /// Lets something go wrong, and the next thing later.
+    pub fn fault(&mut self) -> Result<(), String> {
+        if !self.storm {
+            return Ok(());
+        }
+        let pause = self.pause(300, self.respite);
+        self.at(pause, Due::Fault);
+        let host = self.random.random_range(0..self.hosts.len());
+        match self.random.random_range(0..20) {
+            0..=3 => self.crash(host)?,
+            4 => self.blackout()?,
+            5..=6 => self.stop_docker(host),
+            7..=8 => self.kill_container(host),
+            9 => self.slow_disk(host),
+            10..=12 => self.cut("links cut", &[(host, self.other(host)), (self.other(host), host)], 25_000),
+            13..=14 => self.cut("one way cut", &[(host, self.other(host))], 15_000),
+            15..=17 => self.partition(),
+            18 => self.burst("frames lost", 300),
+            _ => self.burst("frames doubled", 500),
+        }
+        Ok(())
+    }
+
+    /// Draws a time, in milliseconds.
+    pub fn pause(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_micros(self.random.random_range(from * 1_000..to * 1_000))
+    }
+
+    fn other(&self, host: usize) -> usize {
+        (host + 1) % self.hosts.len()
+    }
+
+    fn cut(&mut self, what: &'static str, ways: &[Way], longest: u64) {
+        self.trace.count(what);
+        self.line(format!("{what}: {ways:?}"));
+        let cut = self.network.cut(ways.iter().copied().collect());
+        let pause = self.pause(200, longest);
+        self.at(pause, Due::Mend(cut));
+    }
+
+    fn partition(&mut self) {
+        let (mut one, mut other) = (BTreeSet::new(), BTreeSet::new());
+        for host in 0..self.hosts.len() {
+            if self.random.random_bool(0.5) {
+                one.insert(host)
+            } else {
+                other.insert(host)
+            };
+        }
+        if one.is_empty() || other.is_empty() {
+            return;
+        }
+        let pairs = one.iter().flat_map(|a| other.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+        self.cut("partitions", &pairs.collect::<Vec<_>>(), 30_000);
+    }
+
+    fn burst(&mut self, what: &'static str, most: u32) {
+        let chance = self.random.random_range(20..most);
+        self.line(format!("{what}: {chance} of 1000"));
+        if what == "frames lost" {
+            self.network.loss = chance;
+        } else {
+            self.network.twice = chance;
+        }
+        let pause = self.pause(500, 10_000);
+        self.at(pause, Due::CleanAir);
+    }
+
+    /// All agents die at once.
+    fn blackout(&mut self) -> Result<(), String> {
+        self.trace.count("blackouts");
+        (0..self.hosts.len()).try_for_each(|host| self.crash(host))
+    }
+
+    fn crash(&mut self, index: usize) -> Result<(), String> {
+        let (now, bug) = (self.now, self.plan.bug);
+        let host = &mut self.hosts[index];
+        if host.node.take().is_none() {
+            return Ok(());
+        }
+        self.trace.count("agent crashes");
+        self.trace.line(now, format!("{} crashes", host.name()));
+        host.peers.clear();
+        // Some of what was written but not synced has reached the disk all the same, in order.
+        let kept = self.random.random_range(0..=host.disk.pending.len());
+        for (number, (_, records)) in std::mem::take(&mut host.disk.pending).into_iter().enumerate() {
+            if number < kept {
+                host.disk.durable.extend(records.into_iter().filter(|r| !self.plan.loses(r)));
+            } else {
+                self.trace.count("unsynced records lost");
+            }
+        }
+        let kept = self.random.random_range(0..=host.disk.saving.len());
+        for (number, (_, ballot, registers)) in std::mem::take(&mut host.disk.saving).into_iter().enumerate() {
+            if number < kept && bug.is_none() {
+                host.disk.keep(ballot, registers);
+            } else {
+                self.trace.count("saves lost");
+            }
+        }
+        host.disk.busy_until = now;
+        host.disk.saving_until = now;
+        host.users.agent_died();
+        host.crowd.agent_died();
+        let clock = host.clock(now);
+        host.docker.kill_agent(clock);
+        let pause = self.pause(10, 15_000);
+        self.at(pause, Due::Restart(index));
+        let changes = self.network.crashed(index);
+        self.connections(changes)
+    }
+
+    fn stop_docker(&mut self, index: usize) {
+        let now = self.now;
+        let live_restore = self.random.random_bool(0.5);
+        let host = &mut self.hosts[index];
+        if !std::mem::take(&mut host.docker_up) {
+            return;
+        }
+        self.trace.count("docker outages");
+        self.trace.line(now, format!("docker of {} stops, live-restore {live_restore}", host.name()));
+        let clock = host.clock(now);
+        host.docker.stop_daemon(clock, live_restore);
+        let pause = self.pause(100, 20_000);
+        self.at(pause, Due::DockerBack(index));
+    }
+
+    /// Has a host's Docker come back.
+    pub fn docker_back(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if !std::mem::replace(&mut host.docker_up, true) {
+            self.trace.line(self.now, format!("docker of {} is back", host.name()));
+            let clock = host.clock(self.now);
+            host.docker.start_daemon(clock);
+        }
+    }
+
+    fn kill_container(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let listed = host.docker.listed();
+        let ids: Vec<_> = listed.iter().flat_map(|p| p.containers.iter().map(|c| c.id.clone())).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = &ids[self.random.random_range(0..ids.len())];
+        self.trace.count("containers killed");
+        self.trace.line(self.now, format!("container {id} on {} is killed", host.name()));
+        let clock = host.clock(self.now);
+        host.docker.kill(clock, id);
+    }
+
+    fn slow_disk(&mut self, index: usize) {
+        self.trace.count("slow disk");
+        self.hosts[index].disk.slow = true;
+        let pause = self.pause(100, 15_000);
+        self.at(pause, Due::FastDisk(index));
+    }
+
+    /// Ends all faults.
+    pub fn calm_down(&mut self) -> Result<(), String> {
+        self.line("-- calm --");
+        self.storm = false;
+        self.network.calm_down();
+        for index in 0..self.hosts.len() {
+            let host = &mut self.hosts[index];
+            host.disk.slow = false;
+            host.docker.tune(Knobs::default());
+            self.docker_back(index);
+            self.start_agent(index)?;
+        }
+        Ok(())
+    }
+}

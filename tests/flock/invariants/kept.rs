@@ -1,0 +1,52 @@
+//! No original is needlessly dead: a leader does not delete a pod that is ready while a younger one in the same slot
+//! lives on, unless a third one, older still, holds the slot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use skein::object::kinds;
+use skein::store::{Entry, Snapshot};
+
+use crate::ledger::Ledger;
+
+pub const NAME: &str = "the older healthy pod is kept";
+
+/// The annotation of a pod that says which replica it is.
+const SLOT: &str = "skein.dev/slot";
+
+/// Checks what a leader showed before and shows now.
+pub fn check(ledger: &Ledger, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+    for old in before.list(&kinds::POD, None).filter(|pod| !pod.terminating) {
+        let new = after.get(&old.key).filter(|new| new.uid == old.uid);
+        if new.is_some_and(|new| Arc::ptr_eq(new, old) || !new.terminating) || ledger.unwanted.contains(&old.uid) {
+            continue;
+        }
+        let Some(set) = old.controller.filter(|set| after.by_uid(*set).is_some_and(|set| !set.terminating)) else {
+            continue;
+        };
+        let value = old.value();
+        if !is_ready(&value) {
+            continue;
+        }
+        let slot = |pod: &Value| pod["metadata"]["annotations"][SLOT].clone();
+        let shares = |pod: &&Arc<Entry>| !pod.terminating && slot(&pod.value()) == slot(&value);
+        let siblings: Vec<_> = after.controlled_by(set, &kinds::POD).filter(shares).collect();
+        let age = born(ledger, old);
+        let elder = siblings.iter().any(|pod| born(ledger, pod) <= age && is_ready(&pod.value()));
+        let younger = siblings.iter().find(|pod| born(ledger, pod) > age + Duration::from_secs(2));
+        if let (false, Some(younger)) = (elder, younger) {
+            return Err(format!("{NAME}: {} on {:?} goes, {} stays", old.key, old.node, younger.key));
+        }
+    }
+    Ok(())
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+}
+
+fn born(ledger: &Ledger, pod: &Entry) -> Duration {
+    ledger.born.get(&pod.uid).copied().unwrap_or_default()
+}

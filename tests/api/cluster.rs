@@ -212,7 +212,9 @@ async fn drive(mut door: Door, machine: Arc<Mutex<Machine>>) {
                 Effect::Publish(snapshot) => drop(door.snapshot.send_replace(snapshot)),
                 Effect::Route(routes) => drop(door.routes.send_replace(routes)),
                 Effect::Answer { id, result } => drop(waiting.remove(&id).map(|answer| answer.send(result))),
-                Effect::Persist { .. } | Effect::Save { .. } | Effect::Act(_) => unreachable!("the machine keeps those"),
+                Effect::Persist { .. } | Effect::Save { .. } | Effect::Act(_) => {
+                    unreachable!("the machine keeps those")
+                }
                 Effect::Send { .. } | Effect::Peers(_) | Effect::Admit { .. } => {}
             }
         }

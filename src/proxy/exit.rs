@@ -87,11 +87,11 @@ impl Exit {
 
 impl Inner {
     async fn tcp(&self, address: SocketAddrV4, mut stream: Stream) -> io::Result<()> {
-        let pod = self.in_time(TcpStream::connect(SocketAddr::V4(address))).await?;
+        let mut pod = self.in_time(TcpStream::connect(SocketAddr::V4(address))).await?;
         prepare(&pod);
         self.in_time(say_dialled(&mut stream)).await?;
         tokio::select! {
-            ended = tunnel(&pod, stream) => ended,
+            ended = tunnel(&mut pod, stream) => ended,
             () = self.cut.cancelled() => {
                 reset(&pod);
                 Ok(())

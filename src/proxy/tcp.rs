@@ -27,7 +27,7 @@ const KEEPALIVE_PROBES: (Duration, u32) = (Duration::from_secs(10), 3);
 pub(super) async fn serve(listener: TcpListener, guide: Guide, shared: Arc<Shared>, stop: CancellationToken) {
     let work = async {
         loop {
-            let (client, from) = match listener.accept().await {
+            let (mut client, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     accept_failed(&error, &guide, &shared).await;
@@ -39,7 +39,7 @@ pub(super) async fn serve(listener: TcpListener, guide: Guide, shared: Arc<Share
             let (guide, inner) = (guide.clone(), Arc::clone(&shared));
             shared.tasks.spawn(async move {
                 tokio::select! {
-                    () = connection(&client, from, &guide, &inner) => {}
+                    () = connection(&mut client, from, &guide, &inner) => {}
                     () = inner.cut.cancelled() => reset(&client),
                 }
                 drop(permit);
@@ -63,13 +63,13 @@ async fn accept_failed(error: &io::Error, guide: &Guide, shared: &Shared) {
     }
 }
 
-async fn connection(client: &TcpStream, from: SocketAddr, guide: &Guide, shared: &Shared) {
+async fn connection(client: &mut TcpStream, from: SocketAddr, guide: &Guide, shared: &Shared) {
     let Some(led) = guide.lead(client, from, shared).await else { return reset(client) };
     prepare(client);
     let carried = match led.server {
-        Server::Near(server) => {
+        Server::Near(mut server) => {
             prepare(&server);
-            relay(client, &server).await
+            relay(client, &mut server).await
         }
         Server::Far(stream) => tunnel(client, stream).await,
     };

@@ -8,11 +8,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf as NearReader;
 
 use crate::handle::Stream;
 
@@ -31,9 +32,10 @@ thread_local! {
 }
 
 /// Copies both ways. Dropping it, like an error, cuts the stream, and the far agent resets its connection.
-pub(super) async fn tunnel(near: &TcpStream, far: Stream) -> io::Result<()> {
+pub(super) async fn tunnel(near: &mut TcpStream, far: Stream) -> io::Result<()> {
+    let (mut from_near, to_near) = near.split();
     let (reader, writer) = split(far);
-    let copied = tokio::try_join!(outward(near, writer), inward(reader, near));
+    let copied = tokio::try_join!(outward(&mut from_near, writer), inward(reader, to_near.as_ref()));
     if copied.is_err() {
         reset(near);
     }
@@ -44,23 +46,17 @@ pub(super) async fn tunnel(near: &TcpStream, far: Stream) -> io::Result<()> {
 enum Copied {
     /// All that was read has been written.
     Whole,
-    /// There is nothing to read just now.
-    Nothing,
     /// The sender has finished.
     End,
     /// This is left, and the receiver takes no more just now.
     Rest(Vec<u8>),
 }
 
-async fn outward(near: &TcpStream, mut far: WriteHalf<Stream>) -> io::Result<()> {
+async fn outward(near: &mut NearReader<'_>, mut far: WriteHalf<Stream>) -> io::Result<()> {
     loop {
-        match poll_fn(|cx| Poll::Ready(send_some(cx, near, &mut far))).await? {
-            // Going on at once would starve the other connections of this thread while both ends are fast.
-            Copied::Whole => tokio::task::consume_budget().await,
-            Copied::Nothing => {
-                far.flush().await?;
-                near.readable().await?;
-            }
+        // Reading takes of the task's budget, so that two fast ends do not starve the others of this thread.
+        match poll_fn(|cx| send_some(cx, near, &mut far)).await? {
+            Copied::Whole => {}
             Copied::End => {
                 far.write_all(&END).await?;
                 return far.shutdown().await;
@@ -70,26 +66,31 @@ async fn outward(near: &TcpStream, mut far: WriteHalf<Stream>) -> io::Result<()>
     }
 }
 
-fn send_some(cx: &mut Context<'_>, near: &TcpStream, far: &mut WriteHalf<Stream>) -> io::Result<Copied> {
+fn send_some(cx: &mut Context<'_>, near: &mut NearReader<'_>, far: &mut WriteHalf<Stream>) -> Poll<io::Result<Copied>> {
     BUFFER.with_borrow_mut(|buffer| {
-        let length = match near.try_read(&mut buffer[HEADER..]) {
-            Ok(0) => return Ok(Copied::End),
-            Ok(length) => length,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Copied::Nothing),
-            Err(e) => return Err(e),
+        let mut space = ReadBuf::new(&mut buffer[HEADER..]);
+        let Poll::Ready(read) = Pin::new(near).poll_read(cx, &mut space) else {
+            // Nothing more for now: what the stream holds has to go. If it cannot just now, it wakes this task again.
+            let flushed = Pin::new(far).poll_flush(cx);
+            return if let Poll::Ready(Err(e)) = flushed { Poll::Ready(Err(e)) } else { Poll::Pending };
         };
+        read?;
+        let length = space.filled().len();
+        if length == 0 {
+            return Poll::Ready(Ok(Copied::End));
+        }
         let header = u16::try_from(length).expect("a piece and its header fit the buffer of 64 KiB");
         buffer[..HEADER].copy_from_slice(&header.to_be_bytes());
         let mut rest = &buffer[..HEADER + length];
         while !rest.is_empty() {
             match Pin::new(&mut *far).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => rest = &rest[written..],
-                Poll::Ready(Err(e)) => return Err(e),
-                Poll::Pending => return Ok(Copied::Rest(rest.to_vec())),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => return Poll::Ready(Ok(Copied::Rest(rest.to_vec()))),
             }
         }
-        Ok(Copied::Whole)
+        Poll::Ready(Ok(Copied::Whole))
     })
 }
 
@@ -114,7 +115,7 @@ fn receive_some(
 ) -> Poll<io::Result<Copied>> {
     BUFFER.with_borrow_mut(|buffer| {
         let mut space = ReadBuf::new(buffer);
-        std::task::ready!(Pin::new(far).poll_read(cx, &mut space))?;
+        ready!(Pin::new(far).poll_read(cx, &mut space))?;
         let read = space.filled().len();
         if read == 0 {
             let what = "the stream from the other node was cut off";

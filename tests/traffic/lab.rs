@@ -343,7 +343,7 @@ impl Traffic {
     }
 
     /// A proxy of node n1.
-    pub async fn on(config: Config, mesh: Mesh) -> Self {
+    pub async fn on(config: Config, mesh: impl Calls + 'static) -> Self {
         let config = Config { node: "n1".into(), own_pods: "10.240.0.0/16".parse().expect("a range"), ..config };
         let namespace = Namespace::open(namespace_config("sk-test")).await.expect("a namespace");
         let (routes, watched) = watch::channel(Arc::default());

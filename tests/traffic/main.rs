@@ -7,5 +7,6 @@
 mod dns;
 mod lab;
 mod nodes;
+mod speed;
 mod tcp;
 mod udp;

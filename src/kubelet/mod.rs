@@ -159,6 +159,7 @@ impl Kubelet {
     /// Takes note that the host has another address. Shown with the next input.
     pub fn set_host_address(&mut self, address: Ipv4Addr) {
         self.config.host_address = address;
+        self.report.refresh();
         self.workers.values_mut().for_each(|worker| worker.dirty = true);
     }
 

@@ -75,6 +75,11 @@ impl NodeReport {
         serde_json::to_value(&status).ok()
     }
 
+    /// Has the status looked at again: the configuration has changed.
+    pub fn refresh(&mut self) {
+        self.stale = true;
+    }
+
     /// Shows the status again if the Node in the view has none: it may have been made after the first time.
     fn look(&mut self, view: &Snapshot, config: &Config) {
         let Some(entry) = view.get(&Key::cluster(&kinds::NODE, config.node.as_str())) else { return };

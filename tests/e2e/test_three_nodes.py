@@ -91,7 +91,7 @@ class Capture:
 
     def __init__(self):
         self.file = RUN / "switch.pcap"
-        self.process = started("lab", "tcpdump", "-i", "any", "-s", "0", "-B", "65536", "-Z", "root", "-w", str(self.file),
+        self.process = started("lab", "tcpdump", "-U", "-i", "any", "-s", "0", "-B", "65536", "-Z", "root", "-w", str(self.file),
                                stderr=subprocess.PIPE)
         assert any("listening on" in line for line in iter(self.process.stderr.readline, ""))
 
@@ -151,6 +151,7 @@ class Story(unittest.TestCase):
                          stderr=subprocess.DEVNULL, cwd="/proc/self/fdinfo")
         try:
             eventually("a plain server", lambda: fetch("n1", f"http://{address('n2')}:8099/{plain}")[0] == 0, seconds=5)
+            eventually("its request in the capture", lambda: plain.encode() in capture.file.read_bytes(), seconds=5)
         finally:
             server.kill()
             server.wait()

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use world::{Plan, World};
 
 /// How many seeds the gate runs.
-const SEEDS: u64 = 90;
+const SEEDS: u64 = 200;
 /// How many seeds a planted bug has to show itself.
 const CHANCES: u64 = 40;
 

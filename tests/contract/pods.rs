@@ -135,9 +135,13 @@ fn a_container_killed_for_memory_says_so(driver: &mut DockerDriver) {
     let mut pod = Pod::new(driver, "hungry");
     pod.sandbox();
     let spec = pod.container("web", 0, &Behaviour::Run);
+    // Docker watches for it only from shortly after the start: what dies at once is not always said to be.
     let resources = ResourceSpec { memory_limit: Some(16 << 20), ..ResourceSpec::default() };
-    let (id, _) =
-        pod.start_spec(ContainerSpec { resources, command: shell("dd if=/dev/zero of=/dev/null bs=200M"), ..spec });
+    let (id, _) = pod.start_spec(ContainerSpec {
+        resources,
+        command: shell("sleep 1; exec dd if=/dev/zero of=/dev/null bs=200M"),
+        ..spec
+    });
     let exit = pod.exited(&id);
     assert_eq!((exit.code, exit.oom), (137, true), "{exit:?}");
     pod.remove();

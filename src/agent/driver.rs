@@ -19,15 +19,15 @@ use crate::node::io::TICK;
 use crate::node::message::frames;
 use crate::node::{Effect, Input, Node};
 use crate::runtime::Runtime;
-use crate::trust::{Admission, JoinRequest};
+use crate::trust::{Admission, Declined, JoinRequest};
 
 use super::clock;
 
 /// A turn of the loop longer than this is worth a word in the log.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// What answers one that asks to be admitted; a refusal is a sentence.
-pub type Verdict = Result<Admission, String>;
+/// What answers one that asks to be admitted.
+pub type Verdict = Result<Admission, Declined>;
 
 /// Everything the loop is connected to.
 pub struct Driver {

@@ -45,7 +45,7 @@ fn admit(genesis: &Genesis, request: &JoinRequest) -> Verdict {
     let records: Vec<_> = genesis.registers.values().map(|r| r.value.clone()).collect();
     let members = Members::of(genesis.cluster, records.iter().map(Vec::as_slice));
     let now = clock::now().wall;
-    let member = members.admit(&genesis.settings, request, genesis.node_id(), now).map_err(|e| e.to_string())?;
+    let member = members.admit(&genesis.settings, request, genesis.node_id(), now)?;
     let member = member.sign(&genesis.key);
     let members = records.into_iter().chain([member.clone()]).collect();
     Ok(Admission { member, members, settings: genesis.settings.clone() })

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::handle::Stream;
 use crate::ids::{ClusterId, NodeId};
-use crate::trust::{Admission, ClusterSettings, JoinRequest, Members, Token};
+use crate::trust::{Admission, ClusterSettings, Declined, JoinRequest, Members, Token};
 
 use super::driver::Verdict;
 use super::wire;
@@ -53,7 +53,7 @@ struct Application {
 #[serde(rename_all = "kebab-case")]
 enum Answer {
     Admitted(Box<Admitted>),
-    Refused { reason: String, passing: bool },
+    Refused(Declined),
 }
 
 /// What a new member is told.
@@ -97,23 +97,18 @@ impl Welcome {
     }
 
     async fn judge(&self, from: NodeId, application: Application, addresses: Vec<SocketAddrV4>) -> Answer {
-        let refused = |reason: String, passing| Answer::Refused { reason, passing };
         if application.protocol != PROTOCOL {
-            return refused(other_version(PROTOCOL, application.protocol), false);
+            return Answer::Refused(Declined::for_good(other_version(PROTOCOL, application.protocol)));
         }
         let request = JoinRequest { token: application.token, id: from, name: application.name };
         let (verdict_in, verdict) = oneshot::channel();
-        let stopping = || refused("the agent is shutting down: try again".into(), true);
+        let stopping = || Answer::Refused(Declined::for_now("the agent is shutting down: try again"));
         if self.joins.send((request, verdict_in)).await.is_err() {
             return stopping();
         }
         match verdict.await {
             Err(_) => stopping(),
-            // The node's sentences about what passes end so.
-            Ok(Err(reason)) => {
-                let passing = reason.ends_with("try again");
-                refused(reason, passing)
-            }
+            Ok(Err(declined)) => Answer::Refused(declined),
             Ok(Ok(admission)) => {
                 let small = admission.members.len() <= KEY_HOLDERS;
                 let authority_key = self.authority_key.clone().filter(|_| small);
@@ -168,8 +163,8 @@ impl Applicant<'_> {
         wire::write(&mut stream, &Application { protocol: PROTOCOL, token, name }).await?;
         match wire::read(&mut stream).await? {
             Answer::Admitted(admitted) => Ok(*admitted),
-            Answer::Refused { reason, passing: true } => Err(Failure::Passing(reason)),
-            Answer::Refused { reason, passing: false } => Err(Failure::Final(reason)),
+            Answer::Refused(Declined { reason, passing: true }) => Err(Failure::Passing(reason)),
+            Answer::Refused(Declined { reason, passing: false }) => Err(Failure::Final(reason)),
         }
     }
 }

@@ -66,7 +66,7 @@ async fn apply(
 
 fn admit(members: &Members, request: &JoinRequest) -> Verdict {
     assert_eq!(request.id, id(9));
-    let member = members.admit(&settings(), request, id(1), NOW).map_err(|e| e.to_string())?.sign(&key(1));
+    let member = members.admit(&settings(), request, id(1), NOW)?.sign(&key(1));
     let members = vec![founder(1).sign(&key(1)), member.clone()];
     Ok(Admission { member, members, settings: settings() })
 }
@@ -106,9 +106,9 @@ async fn ranges_that_do_not_fit_end_it_before_the_token_is_shown() {
 
 #[tokio::test]
 async fn refusals_are_told_and_those_that_pass_are_told_apart() {
-    let refused = apply(1, |_, _| Err("the token is used".into()), |_| Ok(())).await.0;
+    let refused = apply(1, |_, _| Err(Declined::for_good("the token is used")), |_| Ok(())).await.0;
     assert_eq!(refused.err(), Some(Failure::Final("the token is used".into())));
-    let passing = apply(1, |_, _| Err("no leader: try again".into()), |_| Ok(())).await.0;
+    let passing = apply(1, |_, _| Err(Declined::for_now("no leader: try again")), |_| Ok(())).await.0;
     assert_eq!(passing.err(), Some(Failure::Passing("no leader: try again".into())));
 }
 

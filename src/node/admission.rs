@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 
-use crate::election::{ProposalId, Undecided};
+use crate::election::{self, ProposalId, Undecided};
 use crate::ids::{NodeId, RequestId};
 use crate::time::{Mono, Now};
-use crate::trust::{Admission, ClusterSettings, JoinRequest, Member};
+use crate::trust::{Admission, ClusterSettings, Declined, JoinRequest, Member};
 
 use super::message::{Ask, Message};
 use super::{Effect, Node};
@@ -33,7 +33,7 @@ pub(super) struct Admissions {
     settings: ClusterSettings,
     /// The leader's: who waits, and in front whose record is being decided.
     queue: VecDeque<(Asker, JoinRequest)>,
-    pub deciding: Option<ProposalId>,
+    deciding: Option<ProposalId>,
     /// What the leader was asked by this node, until when.
     asked: BTreeMap<u64, (RequestId, Mono)>,
     asks: u64,
@@ -52,7 +52,8 @@ impl Node {
         match (asker, self.leading.leader(me)) {
             (_, Some(leader)) if leader == me => {
                 if self.admissions.queue.len() >= QUEUE {
-                    return self.answer(asker, Err("too many machines are joining at once: try again".into()));
+                    return self
+                        .answer(asker, Err(Declined::for_now("too many machines are joining at once: try again")));
                 }
                 self.admissions.queue.push_back((asker, request));
                 self.admit_next(now);
@@ -78,7 +79,7 @@ impl Node {
     }
 
     /// The leader answers this node.
-    pub(super) fn answered(&mut self, id: u64, answer: Result<Admission, String>) {
+    pub(super) fn answered(&mut self, id: u64, answer: Result<Admission, Declined>) {
         if let Some((request, _)) = self.admissions.asked.remove(&id) {
             self.answer(Asker::Here(request), answer);
         }
@@ -89,7 +90,7 @@ impl Node {
         let late: Vec<u64> =
             self.admissions.asked.iter().filter(|(_, (_, until))| *until <= now.mono).map(|(id, _)| *id).collect();
         for id in late {
-            self.answered(id, Err("the leader does not answer: try again".into()));
+            self.answered(id, Err(Declined::for_now("the leader does not answer: try again")));
         }
     }
 
@@ -102,7 +103,7 @@ impl Node {
             match self.peers.members.admit(settings, &request, me, now.wall) {
                 Err(refused) => {
                     self.admissions.queue.pop_front();
-                    self.answer(asker, Err(refused.to_string()));
+                    self.answer(asker, Err(refused.into()));
                 }
                 Ok(member) if self.peers.members.get(&member.id) == Some(&member) => {
                     self.admissions.queue.pop_front();
@@ -110,7 +111,9 @@ impl Node {
                 }
                 Ok(member) => {
                     let signed = member.sign(&self.admissions.key);
-                    self.propose(now, Member::register(&member.id), signed);
+                    let id = self.leading.number();
+                    self.admissions.deciding = Some(id);
+                    self.elect(now, election::Input::Propose { id, key: Member::register(&member.id), value: signed });
                 }
             }
         }
@@ -126,7 +129,7 @@ impl Node {
             self.read_members();
             let answer = match result {
                 Ok(()) => self.admission(&request.id),
-                Err(why) => Err(format!("not decided: {why}; try again")),
+                Err(why) => Err(Declined::for_now(format!("not decided: {why}; try again"))),
             };
             if answer.is_ok() {
                 tracing::info!(node = self.peers.name_of(&request.id), "admitted");
@@ -138,31 +141,24 @@ impl Node {
     }
 
     /// This node leads no more: whoever waits has to ask the next leader.
-    pub(super) fn nobody_can_be_admitted(&mut self, _now: Now) {
+    pub(super) fn nobody_can_be_admitted(&mut self) {
         self.admissions.deciding = None;
         for (asker, _) in std::mem::take(&mut self.admissions.queue) {
             self.answer(asker, Err(no_leader()));
         }
     }
 
-    fn admission(&self, id: &NodeId) -> Result<Admission, String> {
-        let records: BTreeMap<&String, &Vec<u8>> = self
-            .leading
-            .registers()
-            .iter()
-            .filter(|(key, _)| key.starts_with(crate::trust::member::REGISTERS))
-            .map(|(key, register)| (key, &register.value))
-            .collect();
-        let member =
-            records.get(&Member::register(id)).ok_or("the membership record is not in effect yet: try again")?;
+    fn admission(&self, id: &NodeId) -> Result<Admission, Declined> {
+        let own = self.leading.registers().get(&Member::register(id));
+        let own = own.ok_or_else(|| Declined::for_now("the membership record is not in effect yet: try again"))?;
         Ok(Admission {
-            member: (*member).clone(),
-            members: records.values().map(|record| (*record).clone()).collect(),
+            member: own.value.clone(),
+            members: self.leading.member_records().cloned().collect(),
             settings: self.admissions.settings.clone(),
         })
     }
 
-    fn answer(&mut self, asker: Asker, result: Result<Admission, String>) {
+    fn answer(&mut self, asker: Asker, result: Result<Admission, Declined>) {
         match asker {
             Asker::Here(id) => self.effects.push(Effect::Admit { id, result }),
             Asker::There(to, id) => self.telling.say(to, Message::Answer { id, answer: result }),
@@ -170,7 +166,8 @@ impl Node {
     }
 }
 
-fn no_leader() -> String {
-    "the cluster has no leader just now (a majority of its voters does not answer), so nobody can join: try again"
-        .into()
+fn no_leader() -> Declined {
+    Declined::for_now(
+        "the cluster has no leader just now (a majority of its voters does not answer), so nobody can join: try again",
+    )
 }

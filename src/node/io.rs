@@ -9,7 +9,7 @@ use crate::ids::{NodeId, PersistId, RequestId};
 use crate::kubelet::action::{Action, Observation};
 use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
-use crate::trust::{Admission, JoinRequest};
+use crate::trust::{Admission, Declined, JoinRequest};
 
 use super::message::{Lane, Message};
 
@@ -115,11 +115,11 @@ pub enum Effect {
     },
     /// These are the other members from now on, and where each was last known to be: name and mesh addresses.
     Peers(BTreeMap<NodeId, (String, Vec<SocketAddrV4>)>),
-    /// Answer one that asked to be admitted; a refusal is a sentence.
+    /// Answer one that asked to be admitted.
     Admit {
         /// Which.
         id: RequestId,
         /// What.
-        result: Result<Admission, String>,
+        result: Result<Admission, Declined>,
     },
 }

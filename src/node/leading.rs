@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use crate::election::{Ballot, Election, Input, Output, ProposalId, Registers, Role, Timing};
 use crate::ids::{NodeId, Term};
 use crate::time::{Mono, Now};
+use crate::trust::SignedMember;
+use crate::trust::member::REGISTERS;
 
 use super::message::Message;
 use super::{Effect, Node};
@@ -41,6 +43,18 @@ impl Leading {
         }
     }
 
+    /// Numbers the next proposal; [`Node::decided`] hears of it.
+    pub fn number(&mut self) -> ProposalId {
+        self.proposals += 1;
+        ProposalId(self.proposals)
+    }
+
+    /// Lists the membership records that are in effect.
+    pub fn member_records(&self) -> impl Iterator<Item = &SignedMember> {
+        let members = self.registers().iter().filter(|(key, _)| key.starts_with(REGISTERS));
+        members.map(|(_, register)| &register.value)
+    }
+
     /// Returns the registers that are in effect.
     pub fn registers(&self) -> &Registers {
         self.election.committed()
@@ -75,15 +89,6 @@ impl Node {
         }
     }
 
-    /// Asks for a register to be decided; [`Node::decided`] hears of it.
-    pub(super) fn propose(&mut self, now: Now, key: String, value: Vec<u8>) -> ProposalId {
-        self.leading.proposals += 1;
-        let id = ProposalId(self.leading.proposals);
-        self.admissions.deciding = Some(id);
-        self.elect(now, Input::Propose { id, key, value });
-        id
-    }
-
     fn role_changed(&mut self, now: Now, role: Role) {
         match role {
             Role::Leader(term) => self.take_office(now, term),
@@ -115,7 +120,7 @@ impl Node {
         self.work.rest();
         self.placement.rest();
         self.refresh_reaches(now);
-        self.nobody_can_be_admitted(now);
+        self.nobody_can_be_admitted();
     }
 
     /// Wakes controllers and scheduler with all there is.

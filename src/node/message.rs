@@ -7,7 +7,7 @@ use minicbor::{Decoder, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::trust::{Admission, JoinRequest};
+use crate::trust::{Admission, Declined, JoinRequest};
 use crate::{election, gossip, membership};
 
 /// One thing said to a peer.
@@ -30,8 +30,8 @@ pub enum Message {
     Answer {
         /// Which.
         id: u64,
-        /// What; a refusal is a sentence.
-        answer: Result<Admission, String>,
+        /// What.
+        answer: Result<Admission, Declined>,
     },
 }
 
@@ -172,7 +172,7 @@ impl Message {
             Self::Gossip(message) => (GOSSIP, message.to_bytes()),
             Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
             Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
-            Self::Answer { id, answer: Err(reason) } => (REFUSAL, numbered(*id, reason)),
+            Self::Answer { id, answer: Err(declined) } => (REFUSAL, numbered(*id, declined)),
         }
     }
 
@@ -197,8 +197,8 @@ impl Message {
                 Self::Answer { id, answer: Ok(admission) }
             }
             REFUSAL => {
-                let (id, reason) = read_numbered(bytes)?;
-                Self::Answer { id, answer: Err(reason) }
+                let (id, declined) = read_numbered(bytes)?;
+                Self::Answer { id, answer: Err(declined) }
             }
             _ => return Err(BadFrame(format!("message of unknown kind {kind}"))),
         })

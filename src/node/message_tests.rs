@@ -59,7 +59,7 @@ fn one_of_each() -> Vec<Message> {
         Message::Election(election::Message::Newer { term: Term(3) }),
         Message::Ask { id: u64::MAX, ask: Ask::Join(request) },
         Message::Answer { id: 1, answer: Ok(admission) },
-        Message::Answer { id: 2, answer: Err("the token is spent".into()) },
+        Message::Answer { id: 2, answer: Err(Declined::for_good("the token is spent")) },
     ]);
     messages
 }

@@ -10,7 +10,6 @@ use crate::object::kinds;
 use crate::store::Reach;
 use crate::time::{Mono, Now};
 use crate::trust::Members;
-use crate::trust::member::REGISTERS;
 
 use super::message::Message;
 use super::{Effect, Node};
@@ -85,8 +84,7 @@ impl Peers {
 impl Node {
     /// Reads the table of members out of the registers. Returns whether it has changed.
     pub(super) fn read_members(&mut self) -> bool {
-        let records = self.leading.registers().iter().filter(|(key, _)| key.starts_with(REGISTERS));
-        let members = Members::of(self.peers.cluster, records.map(|(_, register)| register.value.as_slice()));
+        let members = Members::of(self.peers.cluster, self.leading.member_records().map(Vec::as_slice));
         let changed = members != self.peers.members;
         self.peers.members = members;
         changed

@@ -56,6 +56,33 @@ pub enum Refused {
     Stranger,
 }
 
+/// Why somebody is not admitted, as it is told from node to node and to whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declined {
+    /// The sentence.
+    pub reason: String,
+    /// Whether asking again, here or elsewhere, may help.
+    pub passing: bool,
+}
+
+impl Declined {
+    /// Declines for a reason that passes.
+    pub fn for_now(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), passing: true }
+    }
+
+    /// Declines for good.
+    pub fn for_good(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), passing: false }
+    }
+}
+
+impl From<Refused> for Declined {
+    fn from(refused: Refused) -> Self {
+        Self::for_good(refused.to_string())
+    }
+}
+
 fn short(cluster: &ClusterId) -> String {
     cluster.to_string()[..16].to_owned()
 }

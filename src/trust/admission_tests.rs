@@ -1,23 +1,10 @@
 //! Who is admitted, as what, and who is not.
 
-use ed25519_dalek::SigningKey;
-
+use super::super::fixtures::{cluster, id, key};
 use super::super::token::TokenId;
 use super::*;
 
 const NOW: Wall = Wall(1_800_000_000_000_000);
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
-fn id(n: u8) -> NodeId {
-    NodeId(key(n).verifying_key().to_bytes())
-}
-
-fn cluster() -> ClusterId {
-    ClusterId::founded_by(id(1))
-}
 
 fn settings() -> ClusterSettings {
     ClusterSettings { pods: "10.240.0.0/22".parse().unwrap(), services: "10.96.0.0/16".parse().unwrap() }

@@ -1,20 +1,9 @@
 //! What membership records are believed.
 
+use super::super::fixtures::{cluster, id, key};
 use super::*;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
-fn id(n: u8) -> NodeId {
-    NodeId(key(n).verifying_key().to_bytes())
-}
-
-fn cluster() -> ClusterId {
-    ClusterId::founded_by(id(1))
-}
 
 /// Member `n` of the cluster that member 1 has founded.
 fn member(n: u8, by: u8) -> Member {

@@ -6,12 +6,14 @@
 pub mod admission;
 pub mod authority;
 mod base64_text;
+#[cfg(test)]
+mod fixtures;
 pub mod kubeconfig;
 pub mod member;
 pub mod token;
 pub mod user;
 
-pub use admission::{Admission, JoinRequest, Refused};
+pub use admission::{Admission, Declined, JoinRequest, Refused};
 pub use authority::Authority;
 pub use kubeconfig::{Context, Kubeconfig};
 pub use member::{BadMember, ClusterSettings, Member, Members, SignedMember};

@@ -16,7 +16,7 @@ use skein::runtime::fake::{FakeRuntime, Image, Knobs};
 use skein::store::record::{Body, Draft, Record, Scribe};
 use skein::store::{Change, Slot, Snapshot};
 use skein::trust::token::TokenId;
-use skein::trust::{Admission, JoinRequest, Token};
+use skein::trust::{Admission, Declined, JoinRequest, Token};
 
 use crate::host::Host;
 use crate::invariants;
@@ -537,14 +537,14 @@ impl World {
         self.give(door, Input::Join { id: RequestId(index as u64), request })
     }
 
-    fn admitted(&mut self, id: RequestId, result: Result<Admission, String>) -> Result<(), String> {
+    fn admitted(&mut self, id: RequestId, result: Result<Admission, Declined>) -> Result<(), String> {
         let index = usize::try_from(id.0).expect("few hosts");
         if self.hosts[index].member.is_some() {
             return Ok(());
         }
         match result {
-            Err(refused) => {
-                self.line(format!("n{} is refused: {refused}", index + 1));
+            Err(declined) => {
+                self.line(format!("n{} is refused: {}", index + 1, declined.reason));
                 Ok(())
             }
             Ok(admission) => {

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and the rooms it may name. Rooms of one file stand for themselves.
-const TABLE: &[(&str, &[&str])] = &[
-    // Pure rooms.
+/// A room, and the rooms it may name. Rooms of one file stand for themselves.
+type Row = (&'static str, &'static [&'static str]);
+
+const PURE: &[Row] = &[
     ("ids", &[]),
     ("time", &[]),
     ("object", &["ids", "time"]),
@@ -38,7 +39,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "routing",
         ],
     ),
-    // Edge rooms: the handle, and the pure rooms whose words they speak.
+];
+
+/// The handle, and the pure rooms whose words they speak.
+const EDGE: &[Row] = &[
     ("config", &["object"]),
     ("handle", &["ids", "store", "node", "routing"]),
     ("hostnet", &[]),
@@ -73,26 +77,10 @@ const BANNED: &[&str] = &[
     "axum",
 ];
 
-const PURE: &[&str] = &[
-    "ids",
-    "time",
-    "object",
-    "store",
-    "trust",
-    "membership",
-    "election",
-    "gossip",
-    "scheduler",
-    "controllers",
-    "kubelet",
-    "routing",
-    "node",
-];
-
 #[test]
 fn rooms_see_only_what_the_table_allows() {
     let table: BTreeMap<_, BTreeSet<_>> =
-        TABLE.iter().map(|(room, sees)| (*room, sees.iter().copied().collect())).collect();
+        PURE.iter().chain(EDGE).map(|(room, sees)| (*room, sees.iter().copied().collect())).collect();
     let mut wrong = Vec::new();
     for (room, path, code) in sources() {
         if ROOTS.contains(&room.as_str()) {
@@ -112,7 +100,7 @@ fn rooms_see_only_what_the_table_allows() {
 fn pure_rooms_touch_nothing_of_the_world() {
     let mut wrong = Vec::new();
     for (room, path, code) in sources() {
-        if !PURE.contains(&room.as_str()) {
+        if !PURE.iter().any(|(pure, _)| *pure == room) {
             continue;
         }
         for word in BANNED {

@@ -188,6 +188,27 @@ pub fn parrot(mut stream: TcpStream, name: &str) {
     }
 }
 
+/// Gives back what it is sent, until the end.
+pub fn mirror(mut stream: TcpStream, _: &str) {
+    let mut back = stream.try_clone().expect("it is cloned");
+    std::io::copy(&mut stream, &mut back).expect("it is copied");
+}
+
+/// Sends 20 MB to a [`mirror`] and finishes; all of it must come back.
+pub fn there_and_back(address: SocketAddrV4) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let sent: Vec<u8> = (0..20_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let (mut writer, copy) = (stream.try_clone().expect("it is cloned"), sent.clone());
+    let sender = std::thread::spawn(move || {
+        writer.write_all(&copy).expect("it is sent");
+        writer.shutdown(Shutdown::Write).expect("the client finishes");
+    });
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).expect("it comes back");
+    sender.join().expect("all is sent");
+    assert!(sent == received, "{} bytes of {} came back", received.len(), sent.len());
+}
+
 /// Connects, and reads what it is told until the end.
 pub fn hear(address: SocketAddrV4) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(address), LONG)?;

@@ -11,7 +11,8 @@ use skein::routing::Routes;
 use tokio::task::block_in_place as blocking;
 
 use crate::lab::{
-    LONG, Mesh, Pod, Traffic, ask, call, endpoint, eventually, far, greet, hear, machine, parrot, tcp, udp, vip,
+    LONG, Mesh, Pod, Traffic, ask, call, endpoint, eventually, far, greet, hear, machine, mirror, parrot, tcp,
+    there_and_back, udp, vip,
 };
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -188,26 +189,11 @@ fn a_stream_that_is_cut_is_no_end() {
 fn much_data_arrives_whole_while_both_sides_send() {
     machine(|| async {
         let a = Pod::new(5);
-        let _server = a.serve(8080, |mut stream, _| {
-            let mut back = stream.try_clone().expect("it is cloned");
-            std::io::copy(&mut stream, &mut back).expect("it is copied");
-        });
+        let _server = a.serve(8080, mirror);
         let traffic = traffic(&[("n2", AT_ONCE)]).await;
         traffic.route_to(vec![(tcp(vip(1, 80)), vec![endpoint(far(5, 8080), "n2")])]);
         open(vip(1, 80));
-        blocking(|| {
-            let mut stream = TcpStream::connect(vip(1, 80)).expect("a connection");
-            let sent: Vec<u8> = (0..20_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            let (mut writer, copy) = (stream.try_clone().expect("it is cloned"), sent.clone());
-            let sender = std::thread::spawn(move || {
-                writer.write_all(&copy).expect("it is sent");
-                writer.shutdown(Shutdown::Write).expect("the client finishes");
-            });
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received).expect("it comes back");
-            sender.join().expect("all is sent");
-            assert!(sent == received, "{} bytes of {} came back", received.len(), sent.len());
-        });
+        blocking(|| there_and_back(vip(1, 80)));
     });
 }
 

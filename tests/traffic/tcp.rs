@@ -12,8 +12,8 @@ use skein::routing::routes::{Backends, Endpoint, Listen, Protocol};
 use tokio::task::block_in_place as blocking;
 
 use crate::lab::{
-    GATEWAY, LONG, Pod, Server, Traffic, assert_refused, call, eventually, greet, hear, machine, namespace_config,
-    parrot, run, tcp, try_run, vip,
+    GATEWAY, LONG, Pod, Server, Traffic, assert_refused, call, eventually, greet, hear, machine, mirror,
+    namespace_config, parrot, run, tcp, there_and_back, try_run, vip,
 };
 
 fn at(pod: &Pod) -> SocketAddrV4 {
@@ -224,26 +224,11 @@ fn each_side_finishes_on_its_own_and_a_reset_passes_through() {
 fn much_data_arrives_whole_while_both_sides_send() {
     machine(|| async {
         let a = Pod::new(5);
-        let _server = a.serve(8080, |mut stream, _| {
-            let mut back = stream.try_clone().expect("it is cloned");
-            std::io::copy(&mut stream, &mut back).expect("it is copied");
-        });
+        let _server = a.serve(8080, mirror);
         let traffic = Traffic::start().await;
         traffic.route(&[(tcp(vip(1, 80)), &[at(&a)])]);
         eventually("the port is open", || TcpStream::connect(vip(1, 80)).is_ok());
-        blocking(|| {
-            let mut stream = TcpStream::connect(vip(1, 80)).expect("a connection");
-            let sent: Vec<u8> = (0..20_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            let (mut writer, copy) = (stream.try_clone().expect("it is cloned"), sent.clone());
-            let sender = std::thread::spawn(move || {
-                writer.write_all(&copy).expect("it is sent");
-                writer.shutdown(Shutdown::Write).expect("the client finishes");
-            });
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received).expect("it comes back");
-            sender.join().expect("all is sent");
-            assert!(sent == received, "{} bytes of {} came back", received.len(), sent.len());
-        });
+        blocking(|| there_and_back(vip(1, 80)));
     });
 }
 

@@ -164,19 +164,21 @@ fn marks_that_add_nothing_are_kept_by_nobody() {
     assert_eq!(ids(&a), ids(&b));
 }
 
+/// ConfigMap x with finalizers.
+fn held_by(finalizers: &[&str]) -> Value {
+    let mut object = config_map("x", json!({}));
+    object["metadata"]["finalizers"] = json!(finalizers);
+    object
+}
+
 #[test]
 fn finalizers_taken_away_on_two_sides_end_the_object() {
     let (mut a, mut b) = pair();
-    let with = |finalizers: &[&str]| {
-        let mut object = config_map("x", json!({}));
-        object["metadata"]["finalizers"] = json!(finalizers);
-        object
-    };
-    a.create(with(&["x/a", "x/b"]));
+    a.create(held_by(&["x/a", "x/b"]));
     a.done(delete(&map_key("x"))).unwrap();
     b.take_all(&a);
-    a.update(with(&["x/b"]));
-    b.update(with(&["x/a"]));
+    a.update(held_by(&["x/b"]));
+    b.update(held_by(&["x/a"]));
     exchange(&mut a, &mut b);
     assert_eq!((a.get(&map_key("x")), b.get(&map_key("x"))), (None, None));
 }
@@ -184,18 +186,13 @@ fn finalizers_taken_away_on_two_sides_end_the_object() {
 #[test]
 fn a_finalizer_added_while_another_side_deletes_does_not_hold() {
     let (mut a, mut b) = pair();
-    let with = |finalizers: &[&str]| {
-        let mut object = config_map("x", json!({}));
-        object["metadata"]["finalizers"] = json!(finalizers);
-        object
-    };
-    a.create(with(&["x/a"]));
+    a.create(held_by(&["x/a"]));
     b.take_all(&a);
     a.done(delete(&map_key("x"))).unwrap();
-    b.update(with(&["x/a", "x/b"]));
+    b.update(held_by(&["x/a", "x/b"]));
     exchange(&mut a, &mut b);
     assert_eq!(a.get(&map_key("x")).unwrap()["metadata"]["finalizers"], json!(["x/a"]));
-    a.update(with(&[]));
+    a.update(held_by(&[]));
     exchange(&mut a, &mut b);
     assert_eq!(a.get(&map_key("x")), None);
 }
@@ -203,14 +200,9 @@ fn a_finalizer_added_while_another_side_deletes_does_not_hold() {
 #[test]
 fn two_deletions_keep_the_finalizers_that_both_saw() {
     let (mut a, mut b) = pair();
-    let with = |finalizers: &[&str]| {
-        let mut object = config_map("x", json!({}));
-        object["metadata"]["finalizers"] = json!(finalizers);
-        object
-    };
-    a.create(with(&["x/a", "x/b"]));
+    a.create(held_by(&["x/a", "x/b"]));
     b.take_all(&a);
-    b.update(with(&["x/a", "x/b", "x/c"]));
+    b.update(held_by(&["x/a", "x/b", "x/c"]));
     for rig in [&mut a, &mut b] {
         rig.done(delete(&map_key("x"))).unwrap();
     }

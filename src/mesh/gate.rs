@@ -104,6 +104,9 @@ impl Gate {
                 self.close(&link, "a stranger may stay no longer");
             }
         }
+        for member in self.members.values().cloned().collect::<Vec<_>>() {
+            self.settle(&member, now);
+        }
     }
 
     fn admit_inbound(&self, node: NodeId) -> Result<(), &'static str> {
@@ -138,15 +141,18 @@ impl Gate {
         link.hear();
         link.member.store(Some(member.clone()));
         member.attach(link);
-        self.settle(member);
     }
 
     /// Leaves one connection to a member. Only the lesser of the two nodes decides, so that they never close each
-    /// other's. Dialled at the same time: the one that it dialled stays. Else the newest: the peer dials only if it
-    /// holds the others for dead.
-    fn settle(&mut self, member: &Member) {
+    /// other's, and only when the far side has had time to end its handshake of the one that stays: it would stand
+    /// without any until then. Dialled at the same time: the one that it dialled stays. Else the newest: the peer dials
+    /// only if it holds the others for dead.
+    fn settle(&mut self, member: &Member, now: Instant) {
         let links = member.links();
         let (true, [.., former, newest]) = (self.me < member.id, links.as_slice()) else { return };
+        if now.duration_since(newest.since) < limits::SETTLE {
+            return;
+        }
         let together = newest.since.duration_since(former.since) < limits::TOGETHER;
         let kept = if together && former.dialled && !newest.dialled { former } else { newest };
         for link in links.iter().filter(|l| l.id != kept.id) {

@@ -65,6 +65,9 @@ pub const TICK: Duration = Duration::from_millis(250);
 pub const STALL: Duration = Duration::from_secs(1);
 /// A second connection within this time of the first comes from both having dialled at the same time.
 pub const TOGETHER: Duration = Duration::from_secs(1);
+/// How long there may be two connections to a member before one is closed: the far side may need so long for the end of
+/// a handshake that this side has ended already.
+pub const SETTLE: Duration = Duration::from_secs(1);
 /// How long a lane that broke waits before it is opened again.
 pub const LANE_REOPEN: Duration = Duration::from_millis(100);
 /// How many bytes may wait unsent in the kernel: more would only hold up heartbeats behind bulk on a slow line.

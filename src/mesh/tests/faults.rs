@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::world::{Line, Node, directory, free, id, name, ordered, pair};
 use crate::mesh::Event;
+use crate::mesh::limits;
 use crate::node::message::Lane;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +62,7 @@ async fn a_silent_peer_is_gone_without_reset_and_redialled_when_the_line_is_mend
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dials_that_cross_settle_without_a_gap() {
-    for _ in 0..5 {
+    for _ in 0..3 {
         let (a, b) = (free(), free());
         let (n, m) = ordered();
         let (mut one, mut two) =
@@ -69,7 +70,7 @@ async fn dials_that_cross_settle_without_a_gap() {
         one.connected(id(m)).await;
         two.connected(id(n)).await;
         let _beats = (one.beat(two.id), two.beat(one.id));
-        let until = Instant::now() + Duration::from_millis(600);
+        let until = Instant::now() + limits::SETTLE + 3 * limits::TICK;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let event = timeout(left, async {
                 tokio::select! { e = one.events.recv() => e, e = two.events.recv() => e }

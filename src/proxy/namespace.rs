@@ -216,10 +216,13 @@ impl Namespace {
 impl Namespace {
     /// Leads what goes to pods of other nodes here: TCP to one listener, and all else is refused.
     async fn lead_pods_here(&self, host: &Links) -> io::Result<()> {
-        let NamespaceConfig { pods, own_pods, .. } = self.config;
+        let NamespaceConfig { pods, own_pods, service_range, .. } = self.config;
         let inside = self.within(Links::connect).await??;
         let (here, there) = (self.config.host_address(), self.config.inside_address());
         self.within(move || redirect::set_up(pods)).await??;
+        if let Err(error) = self.within(move || redirect::spare(service_range)).await? {
+            tracing::debug!(%error, "Services' connections are tracked, which costs some time");
+        }
         let inner = inside.up(INSIDE).await?;
         inside.route_via(own_pods, here, inner).await?;
         if own_pods != pods {

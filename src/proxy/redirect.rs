@@ -14,7 +14,17 @@ const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// follow their thread's namespace. Takes some milliseconds.
 pub(super) fn set_up(pods: Ipv4Net) -> io::Result<()> {
     std::fs::write(FORWARD, "1")?;
-    let rules = format!("*nat\n-A PREROUTING -d {pods} -p tcp -j REDIRECT --to-ports {PORT}\nCOMMIT\n");
+    restore(&format!("*nat\n-A PREROUTING -d {pods} -p tcp -j REDIRECT --to-ports {PORT}\nCOMMIT\n"))
+}
+
+/// Spares connections to `services` the tracking that redirection brings with it, which costs a tenth of the time of a
+/// short one. To be called as [`set_up`], after it.
+pub(super) fn spare(services: Ipv4Net) -> io::Result<()> {
+    let untracked = "-j CT --notrack";
+    restore(&format!("*raw\n-A PREROUTING -d {services} {untracked}\n-A OUTPUT -s {services} {untracked}\nCOMMIT\n"))
+}
+
+fn restore(rules: &str) -> io::Result<()> {
     let mut restore = Command::new("iptables-restore")
         .args(["-w", "5"])
         .stdin(Stdio::piped())

@@ -39,7 +39,7 @@ pub fn machine<F: Future<Output = ()> + 'static>(test: impl FnOnce() -> F + Send
         run("ip link set br0 up");
         run("iptables -w 5 -P FORWARD DROP");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let limited = async { tokio::time::timeout(Duration::from_secs(120), test()).await.expect("the test hangs") };
+        let limited = async { tokio::time::timeout(Duration::from_secs(300), test()).await.expect("the test hangs") };
         runtime.expect("a runtime").block_on(limited);
     };
     let _ = tracing_subscriber::fmt().with_env_filter("skein=debug").with_test_writer().try_init();

@@ -14,6 +14,10 @@ pub const BULK_QUEUE: usize = 64;
 pub const BULK_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// Small frames are gathered into writes of about so many bytes.
 pub const WRITE_BUFFER: usize = 64 * 1024;
+/// So many bytes are read from a connection at once.
+pub const READ_BUFFER: usize = 64 * 1024;
+/// Blocks of memory up to this size, and twice as much of what is free, are kept for the next frame.
+pub const KEPT: usize = 2 * 1024 * 1024;
 
 /// The longest head of a call (its JSON), in bytes.
 pub const CALL_HEAD: usize = 4 * 1024;
@@ -24,8 +28,9 @@ pub const CALL_HEAD_PATIENCE: Duration = Duration::from_secs(5);
 pub const CALLS: usize = 1_800;
 /// How many calls a stranger has open on its connection.
 pub const STRANGER_CALLS: usize = 2;
-/// How many streams the muxer carries on one connection: its receive window of 1 GiB in all allows no more.
-pub const STREAMS: usize = 4_096;
+/// How many streams the muxer carries on one connection. It lets a peer send 1 GiB in all, of which 256 KiB are each
+/// stream's. The 8 MiB that are left go to streams that carry more than that in the time of two round trips.
+pub const STREAMS: usize = 4_064;
 /// How many streams of one connection are being negotiated at the same time.
 pub const NEGOTIATING: usize = 256;
 /// How many requests for a stream wait for one connection before callers wait.

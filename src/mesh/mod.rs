@@ -24,6 +24,7 @@
 mod calls;
 mod dial;
 mod gate;
+mod gather;
 mod handler;
 mod identity;
 mod lanes;

@@ -20,6 +20,7 @@ mod admission;
 mod bootstrap;
 mod leading;
 mod local;
+mod merging;
 mod notes;
 mod peers;
 mod placement;
@@ -246,6 +247,7 @@ impl Node {
                 self.place_pods(now);
                 self.run_work(now);
             }
+            self.tell_losses(now);
             self.refresh_traffic(now);
             if self.store.snapshot().revision() == self.seen {
                 break;

@@ -192,8 +192,8 @@ impl Store {
         let delta = leaves::diff(document.leaves(), leaves);
         let Written { chunk, hash } = match document.write(&self.actor, delta) {
             Some(written) => written,
-            // An object of which nothing is asked but to be there.
-            None if birth.is_some() => document.write_nothing(&self.actor),
+            // An object of which nothing is asked but to be there, or which two sides left as it is wanted.
+            None if birth.is_some() || document.is_forked() => document.write_nothing(&self.actor),
             None => return self.documents.put(uid, document),
         };
         let record = self.scribe.write(Draft::Change(uid, birth, spec, &chunk));

@@ -31,8 +31,8 @@ pub enum DocumentError {
 }
 
 /// Who writes: unique to a node and one run of it, since a number used twice is refused by all for ever.
-#[derive(Clone, Debug)]
-pub struct Actor(ActorId);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Actor(pub(super) ActorId);
 
 impl Actor {
     /// Derives the actor of a node's run.
@@ -80,6 +80,11 @@ impl Chunk {
         self.change.hash().0
     }
 
+    /// Returns who wrote it.
+    pub fn actor(&self) -> Actor {
+        Actor(self.change.actor_id().clone())
+    }
+
     /// Returns the hashes of the changes that it builds on.
     pub fn parents(&self) -> impl Iterator<Item = Hash> {
         self.change.deps().iter().map(|hash| hash.0)
@@ -89,7 +94,7 @@ impl Chunk {
 /// A document brought to life.
 #[derive(Clone, Debug)]
 pub struct Document {
-    doc: Automerge,
+    pub(super) doc: Automerge,
     leaves: Leaves,
 }
 
@@ -191,25 +196,33 @@ fn scalar(leaf: &Leaf) -> ScalarValue {
 }
 
 fn leaves_of(doc: &Automerge) -> Leaves {
-    let leaf = |value: ScalarValue| {
-        Some(match value {
-            ScalarValue::Null => Leaf::Null,
-            ScalarValue::Boolean(b) => Leaf::Bool(b),
-            ScalarValue::Int(n) => Leaf::Int(n),
-            ScalarValue::Uint(n) => Leaf::Uint(n),
-            ScalarValue::F64(n) => Leaf::Float(n),
-            ScalarValue::Str(text) => Leaf::Text(text.to_string()),
-            ScalarValue::Bytes(json) => Leaf::Json(json),
-            // Nothing of ours writes these; a peer's are as if they were not there.
-            ScalarValue::Counter(_) | ScalarValue::Timestamp(_) | ScalarValue::Unknown { .. } => return None,
-        })
+    leaves_in(doc.map_range(ROOT, ..))
+}
+
+/// Reads the leaves of a moment.
+pub(super) fn leaves_in(items: automerge::iter::MapRange<'_>) -> Leaves {
+    let leaf = |item: automerge::iter::MapRangeItem<'_>| {
+        Some((item.key.into_owned(), leaf_of(item.value.into_value().into_scalar().ok()?)?))
     };
-    let items = doc.map_range(ROOT, ..);
-    items.filter_map(|item| Some((item.key.into_owned(), leaf(item.value.into_value().into_scalar().ok()?)?))).collect()
+    items.filter_map(leaf).collect()
+}
+
+/// Reads a leaf. Nothing of ours writes those that are none; a peer's are as if they were not there.
+pub(super) fn leaf_of(value: ScalarValue) -> Option<Leaf> {
+    Some(match value {
+        ScalarValue::Null => Leaf::Null,
+        ScalarValue::Boolean(b) => Leaf::Bool(b),
+        ScalarValue::Int(n) => Leaf::Int(n),
+        ScalarValue::Uint(n) => Leaf::Uint(n),
+        ScalarValue::F64(n) => Leaf::Float(n),
+        ScalarValue::Str(text) => Leaf::Text(text.to_string()),
+        ScalarValue::Bytes(json) => Leaf::Json(json),
+        ScalarValue::Counter(_) | ScalarValue::Timestamp(_) | ScalarValue::Unknown { .. } => return None,
+    })
 }
 
 /// Runs what may panic on a peer's bytes.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| "automerge panicked".into())
 }
 

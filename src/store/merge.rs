@@ -12,10 +12,10 @@ use crate::object::Key;
 use crate::time::Now;
 
 use super::document::{Chunk, DocumentError};
-use super::inflate::inflate;
 use super::parts::{Birth, Grave, Kept, Mark, Object, Parts, to_json};
 use super::record::{Body, Record, Verified};
 use super::register::{Register, Slot, Stamp, Told};
+use super::repair::settle;
 use super::show::What;
 use super::state::Store;
 
@@ -158,7 +158,13 @@ impl Store {
         if let Some(birth) = birth {
             after.birth = Arc::new(elder(&after.birth, birth));
         }
-        after.intent = to_json(&inflate(self.shape(&after.birth.key), merged.leaves()));
+        let (shape, key) = (self.shape(&after.birth.key), after.birth.key.clone());
+        let settled = settle(shape, &key, &merged);
+        if merged.is_forked() {
+            let before = settle(shape, &key, &document);
+            self.note_losses(&key, uid, (&document, &before), (&merged, &settled));
+        }
+        after.intent = to_json(&settled.intent);
         after.spec_changes += u64::from(spec);
         self.documents.put(uid, merged);
         self.reallocate(uid, &after.birth.key.clone(), Some(&after));

@@ -13,10 +13,10 @@
 //! ```
 //!
 //! Files: `class` is the table of what is what. `leaves`, `path`, `inflate` take objects apart and put them together;
-//! `document` (with `scan`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
+//! `document` (with `scan` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
-//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `news` and
-//! `holdings` give them to peers. `reach` projects how nodes are.
+//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `repair` makes
+//! valid what sides made together, `notices` tells what was lost; `news` and `holdings` give records to peers. `reach` projects how nodes are.
 //!
 //! Invariants, each with its tests:
 //! - *durable first*: a Snapshot shows intent, decisions and clients' status only once they are durable;
@@ -41,11 +41,13 @@ mod decide;
 mod delete;
 mod document;
 mod ephemeral;
+mod fork;
 mod holdings;
 mod inflate;
 mod leaves;
 mod merge;
 mod news;
+mod notices;
 mod open;
 mod parts;
 mod path;
@@ -54,6 +56,7 @@ mod reach;
 pub mod record;
 mod register;
 mod render;
+mod repair;
 mod revision;
 mod scan;
 mod show;

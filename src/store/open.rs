@@ -12,12 +12,12 @@ use crate::ids::Uid;
 use crate::time::Now;
 
 use super::document::{Chunk, Document};
-use super::inflate::inflate;
 use super::leaves::Shape;
 use super::merge::{elder, merge_mark, merge_told};
 use super::parts::{Birth, Grave, Kept, Object, Parts, to_json};
 use super::record::{Body, Record, RecordError};
 use super::register::{Register, Slot, Stamp};
+use super::repair::settle;
 use super::state::{Config, Store, entry_of};
 
 /// What was found on disk.
@@ -138,7 +138,7 @@ impl Store {
         let (document, changes, spec_changes) = assemble(pile.changes, &mut refuse);
         let shape = Shape { kind: birth.key.kind, list_keys: self.list_keys };
         let mut parts = Parts::new(birth, &Value::Object(Map::new()));
-        parts.intent = to_json(&inflate(shape, document.leaves()));
+        parts.intent = to_json(&settle(shape, &parts.birth.key, &document).intent);
         parts.spec_changes = spec_changes;
         let mut object = Object::new(parts);
         object.changes = changes;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, PersistId, Revision, Uid};
-use crate::object::{Key, kinds};
+use crate::object::{Key, Note, kinds};
 use crate::time::Now;
 
 use super::allocate::Allocations;
@@ -128,6 +128,8 @@ pub struct Store {
     pub(super) news: Untold,
     /// Records that are not durable yet.
     pub(super) unsaved: Unsaved,
+    /// What users are to be told of merges.
+    pub(super) notes: Vec<Note>,
     /// What is shown when its batch is durable, in order.
     pub(super) steps: VecDeque<Step>,
     /// The last batch taken.
@@ -167,6 +169,7 @@ impl Store {
             unwritten: BTreeSet::new(),
             news: Untold::default(),
             unsaved: Unsaved::default(),
+            notes: Vec::new(),
             steps: VecDeque::new(),
             taken: PersistId::default(),
             durable: PersistId::default(),

@@ -12,7 +12,7 @@ pub fn pair() -> (Rig, Rig) {
     (a, b)
 }
 
-fn exchange(a: &mut Rig, b: &mut Rig) {
+pub fn exchange(a: &mut Rig, b: &mut Rig) {
     for _ in 0..2 {
         b.take_all(a);
         a.take_all(b);
@@ -43,7 +43,7 @@ fn both_of_two_ports_live() {
         json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "dns", "namespace": "shop"}, "spec": {"ports": ports}})
     };
-    let port = |n: u16, protocol: &str| json!({"port": n, "protocol": protocol, "name": protocol});
+    let port = |n: u16, protocol: &str| json!({"port": n, "protocol": protocol, "name": format!("{}-{n}", protocol.to_lowercase())});
     a.create(service(json!([port(80, "TCP")])));
     b.take_all(&a);
     a.update(service(json!([port(80, "TCP"), port(53, "UDP")])));

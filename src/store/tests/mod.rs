@@ -3,6 +3,7 @@
 // Objects are written as `json!` where they are used.
 #![allow(clippy::needless_pass_by_value)]
 
+mod conflicts;
 mod delete;
 mod durability;
 mod ephemeral;

@@ -45,7 +45,8 @@ enum Command {
     /// The token comes from `agent token create` on a member. All else is as with `agent up`, which also starts the
     /// agent from the second time on (as does this, with the same token).
     Join {
-        /// The join token
+        /// The join token. On a machine with other users give it in the environment: arguments can be seen by all
+        #[arg(env = "SKEIN_TOKEN", hide_env_values = true)]
         token: String,
         #[command(flatten)]
         settings: Settings,
@@ -113,8 +114,11 @@ fn up(settings: Settings, token: Option<String>, log_json: bool, file: Option<Pa
 /// Worker threads of the agent: enough that one slow computation does not hold up the rest, few enough for a small board.
 const WORKERS: usize = 4;
 
+/// What is logged if RUST_LOG does not say. What libp2p says of its own doings the mesh says in our words.
+const LOG_FILTER: &str = "info,libp2p=warn,libp2p_mdns=warn,libp2p_swarm=warn,libp2p_tcp=warn";
+
 fn log_to_stderr(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let log = log.with_ansi(colour);

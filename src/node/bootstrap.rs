@@ -85,18 +85,22 @@ impl Node {
         std::net::SocketAddrV4::new(self.address, self.mesh_port).to_string()
     }
 
-    /// Shows who leads, as this node sees it: a Lease beside those of the nodes.
+    /// Shows who leads, as this node sees it, and since when: a Lease beside those of the nodes.
     pub(super) fn show_leader(&mut self, now: Now) {
         let leader = self.leading.leader(self.store.node_id()).map(|id| self.peers.name_of(&id));
-        let lease = leader.map(|leader| {
+        let home = self.store.snapshot().get(&Key::cluster(&kinds::NAMESPACE, NODE_LEASES)).map(|entry| entry.value());
+        let acquired = self.leading.noticed(self.term, now.wall);
+        let lease = leader.zip(home).map(|(leader, home)| {
             json!({
                 "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
                 "metadata": {
                     "name": LEADER, "namespace": NODE_LEASES,
                     "uid": Uid::derived(&[b"lease", LEADER.as_bytes()]),
-                    "creationTimestamp": crate::time::Wall(0).to_string(),
+                    "creationTimestamp": home["metadata"]["creationTimestamp"],
                 },
-                "spec": {"holderIdentity": leader, "leaseTransitions": self.term.0},
+                "spec": {
+                    "holderIdentity": leader, "leaseTransitions": self.term.0, "acquireTime": acquired.micro_time(),
+                },
             })
         });
         self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, LEADER), lease);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::election::{Ballot, Election, Input, Output, ProposalId, Registers, Role, Timing};
 use crate::ids::{NodeId, Term};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Wall};
 use crate::trust::SignedMember;
 use crate::trust::member::REGISTERS;
 
@@ -16,13 +16,15 @@ pub(super) struct Leading {
     election: Election,
     /// When this node's term of office began, while it lasts.
     since: Option<Mono>,
+    /// The newest term, and when this node heard of it.
+    noticed: (Term, Wall),
     proposals: u64,
 }
 
 impl Leading {
     pub fn new(me: NodeId, seed: u64, ballot: Ballot, registers: Registers) -> Self {
         let election = Election::new(me, seed, Timing::default(), ballot, registers);
-        Self { election, since: None, proposals: 0 }
+        Self { election, since: None, noticed: (Term(0), Wall(0)), proposals: 0 }
     }
 
     /// Tells whether this node may decide.
@@ -41,6 +43,14 @@ impl Leading {
             Role::Leader(_) => Some(me),
             Role::Follower { leader, .. } => leader,
         }
+    }
+
+    /// Notes the newest term. Returns when this node heard of it: for people to read.
+    pub fn noticed(&mut self, term: Term, now: Wall) -> Wall {
+        if self.noticed.0 != term {
+            self.noticed = (term, now);
+        }
+        self.noticed.1
     }
 
     /// Numbers the next proposal; [`Node::decided`] hears of it.

@@ -123,6 +123,8 @@ impl Node {
         let directory: BTreeMap<_, _> = self.peers.members.iter().filter(|m| m.id != me).map(peer).collect();
         if directory != self.peers.directory {
             self.peers.directory = directory.clone();
+            // Somebody new has no lease yet.
+            self.next_upkeep = Mono::default();
             self.effects.push(Effect::Peers(directory));
         }
     }

@@ -94,13 +94,17 @@ def agent_pid(node="n1"):
 
 
 def kill(node):
-    """kill -9 of a node's agent, at once; returns when it happened."""
+    """kill -9 of a node's agent, at once; returns when it happened, and its process id: see `gone`."""
     pid, moment = agent_pid(node), time.monotonic()
     os.kill(pid, signal.SIGKILL)
     (net.RUN / node / "agent.pid").unlink()
+    return moment, pid
+
+
+def gone(pid):
+    """Waits until the kernel has taken down what a process leaves behind: a second or two for a network namespace."""
     while os.path.exists(f"/proc/{pid}"):
         time.sleep(0.005)
-    return moment
 
 
 def ready_everywhere(nodes, count=None):

@@ -186,7 +186,7 @@ class Api:
 
     def __init__(self, node="n1"):
         config = json.loads(sh(str(RUN / "bin/kubectl"), "--kubeconfig", str(RUN / node / "data/kubeconfig"), "config", "view",
-                               "--raw", "-o", "json"))
+                               "--raw", "--minify", "--context", node, "-o", "json"))
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         with tempfile.NamedTemporaryFile("wb") as pem:

@@ -10,6 +10,8 @@ pub mod clock;
 pub mod driver;
 pub mod frames;
 pub mod genesis;
+#[cfg(test)]
+mod golden;
 pub mod invite;
 pub mod join;
 pub mod logs;

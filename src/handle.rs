@@ -72,7 +72,15 @@ impl Handle {
     /// # Errors
     /// [`Rejected`] says why not; [`Rejected::Stale`] means that reading again and retrying may succeed.
     pub async fn commit(&self, change: Change, dry_run: bool) -> Answer {
-        self.ask(Request { change, dry_run }).await
+        self.ask(Request { change, dry_run, user: None }).await
+    }
+
+    /// Makes a change that `user` asks for, whose name goes into the object's history.
+    ///
+    /// # Errors
+    /// As [`Handle::commit`].
+    pub async fn commit_for(&self, user: &str, change: Change, dry_run: bool) -> Answer {
+        self.ask(Request { change, dry_run, user: Some(user.to_owned()) }).await
     }
 
     async fn ask(&self, request: Request) -> Answer {

@@ -43,6 +43,8 @@ pub(super) struct Call {
     pub(super) head: Parts,
     pub(super) params: Params,
     pub(super) body: Body,
+    /// Who asks.
+    pub(super) user: String,
 }
 
 impl Api {
@@ -75,7 +77,8 @@ impl Api {
         if let Some(name) = head.headers.get("impersonate-user") {
             return Err(Status::no_impersonation(&String::from_utf8_lossy(name.as_bytes())));
         }
-        let call = Call { head, params, body };
+        let user = user.map_or_else(String::new, |user| user.name.clone());
+        let call = Call { head, params, body, user };
         match route.ok_or_else(Status::no_such_path)? {
             Route::Collection { kind, namespace } => self.collection(kind, namespace, call).await,
             Route::Object(key) => self.object(key, call).await,

@@ -68,6 +68,8 @@ pub struct Request {
     pub change: Change,
     /// Do all but keep it: the answer shows what would have been.
     pub dry_run: bool,
+    /// Who asks, for the object's history.
+    pub user: Option<String>,
 }
 
 /// Something to do. Executed in order.

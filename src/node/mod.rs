@@ -300,7 +300,19 @@ impl Node {
 
     /// Commits a change of our own. `waiter` is told when it is shown.
     fn commit(&mut self, now: Now, author: Author, change: Change, waiter: Waiter) -> Result<(), Rejected> {
-        match self.store.commit(now, author, self.term, change)? {
+        self.commit_for(now, author, None, change, waiter)
+    }
+
+    /// Commits a change that a user asks for.
+    fn commit_for(
+        &mut self,
+        now: Now,
+        author: Author,
+        user: Option<String>,
+        change: Change,
+        waiter: Waiter,
+    ) -> Result<(), Rejected> {
+        match self.store.commit_for(now, author, user, self.term, change)? {
             Receipt::Pending(ticket) => {
                 self.waiting.insert(ticket, waiter);
             }

@@ -8,6 +8,7 @@ use crate::time::Now;
 
 use super::change::{Author, Change, Committed, Rejected};
 use super::class::{self, Class};
+use super::credit::Credit;
 use super::document::{Chunk, Document, Written};
 use super::leaves::{self, Leaves};
 use super::parts::{Birth, Grave, Kept, Mark, Object};
@@ -25,7 +26,23 @@ impl Store {
     /// # Errors
     /// [`Rejected`] says why not; nothing has changed then.
     pub fn commit(&mut self, now: Now, author: Author, term: Term, change: Change) -> Result<Receipt, Rejected> {
+        self.commit_for(now, author, None, term, change)
+    }
+
+    /// Makes a change that a `user` of the API has asked for, whose name goes into the object's history.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_for(
+        &mut self,
+        now: Now,
+        author: Author,
+        user: Option<String>,
+        term: Term,
+        change: Change,
+    ) -> Result<Receipt, Rejected> {
         self.advance(now);
+        self.scribe.set_credit(Credit { at: Some(now.wall), author: Some(author), user, node: None });
         let fresh = if matches!(change, Change::Create { .. }) { self.random_uid() } else { Uid([0; 16]) };
         if class::of_object(change.key(), None) == Class::Ephemeral {
             return self.commit_ephemeral(fresh, change);

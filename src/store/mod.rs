@@ -37,6 +37,7 @@ pub mod snapshot;
 mod allocate;
 pub mod class;
 mod commit;
+mod credit;
 mod decide;
 mod delete;
 mod document;
@@ -70,6 +71,7 @@ mod wire;
 mod tests;
 
 pub use change::{Author, Change, Committed, DeleteOptions, Precondition, Propagation, Rejected};
+pub use credit::Credit;
 pub use document::DocumentError;
 pub use leaves::ListKeys;
 pub use merge::{MergeError, Merged};

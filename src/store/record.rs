@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::ids::{NodeId, Uid};
 use crate::object::Key;
 
+use super::credit::Credit;
 use super::parts::{Birth, Mark};
 use super::register::Slot;
 use super::wire;
@@ -188,6 +189,7 @@ pub struct Scribe {
     pub incarnation: u64,
     key: SigningKey,
     seq: u64,
+    credit: Credit,
 }
 
 /// What [`Scribe::write`] takes: a [`Body`] whose bytes are not in a record yet.
@@ -212,7 +214,12 @@ pub enum Draft<'a> {
 impl Scribe {
     /// Makes the scribe of a run.
     pub fn new(node: NodeId, incarnation: u64, key: SigningKey) -> Self {
-        Self { node, incarnation, key, seq: 0 }
+        Self { node, incarnation, key, seq: 0, credit: Credit::default() }
+    }
+
+    /// Notes whose changes it writes from now on.
+    pub fn set_credit(&mut self, credit: Credit) {
+        self.credit = credit;
     }
 
     /// Returns the number that comes next.
@@ -234,7 +241,7 @@ impl Scribe {
 
     /// Writes and signs a record under a number taken before.
     pub fn write_as(&self, seq: u64, draft: Draft<'_>) -> Arc<[u8]> {
-        let (kind, body) = wire::encode(draft);
+        let (kind, body) = wire::encode(draft, &self.credit);
         let envelope = Envelope {
             version: VERSION,
             author: self.node.0,
@@ -271,6 +278,12 @@ impl Record {
         let body = wire::decode(envelope.kind, envelope.body, &raw)?;
         let (author, incarnation, seq) = (NodeId(envelope.author), envelope.incarnation, envelope.seq);
         Ok(Self { author, incarnation, seq, body, raw: Arc::clone(&raw) })
+    }
+
+    /// Reads whose change it holds; nothing is known of other records.
+    pub fn credit(&self) -> Credit {
+        let envelope = of_cbor::<Envelope<'_>>(&self.raw[..self.raw.len() - SIGNATURE_BYTES]);
+        envelope.map(|envelope| wire::credit(envelope.kind, envelope.body)).unwrap_or_default()
     }
 
     /// Checks the author's signature.

@@ -9,9 +9,13 @@ use crate::object::{Key, Kind, kinds};
 use crate::time::Wall;
 
 use super::class::{self, Class};
+use super::credit::{Credit, CreditBody};
 use super::parts::{Birth, Mark};
 use super::record::{Body, Draft, RecordError, of_cbor, to_cbor};
 use super::register::Slot;
+
+/// The kind of record that holds a change of a document.
+const CHANGE: u8 = 1;
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
@@ -24,6 +28,15 @@ struct ChangeBody<'a> {
     spec: bool,
     #[cbor(b(3), with = "minicbor::bytes")]
     chunk: &'a [u8],
+    /// Whose it is: [`CreditBody`]'s fields.
+    #[n(10)]
+    at: Option<i64>,
+    #[n(11)]
+    author: Option<u8>,
+    #[n(12)]
+    user: Option<String>,
+    #[n(13)]
+    node: Option<String>,
 }
 
 #[derive(Encode, Decode)]
@@ -134,11 +147,13 @@ struct EventBody<'a> {
     object: Option<&'a [u8]>,
 }
 
-/// Returns a draft's kind and body.
-pub(super) fn encode(draft: Draft<'_>) -> (u8, Vec<u8>) {
+/// Returns a draft's kind and body. `credit`: whose change it is, if it is one.
+pub(super) fn encode(draft: Draft<'_>, credit: &Credit) -> (u8, Vec<u8>) {
     match draft {
         Draft::Change(uid, birth, spec, chunk) => {
-            (1, to_cbor(&ChangeBody { uid: uid.0, birth: birth.map(birth_body), spec, chunk }))
+            let CreditBody { at, author, user, node } = credit.body();
+            let birth = birth.map(birth_body);
+            (CHANGE, to_cbor(&ChangeBody { uid: uid.0, birth, spec, chunk, at, author, user, node }))
         }
         Draft::Register(uid, slot, (major, minor), value) => {
             (2, to_cbor(&RegisterBody { uid: uid.0, slot: slot.number(), major, minor, value }))
@@ -172,7 +187,7 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
         start..start + part.len()
     };
     Ok(match kind {
-        1 => {
+        CHANGE => {
             let b: ChangeBody<'_> = of_cbor(body)?;
             let birth = b.birth.map(birth).transpose()?;
             Body::Change { uid: Uid(b.uid), birth, spec: b.spec, chunk: place(b.chunk) }
@@ -207,6 +222,12 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
         }
         other => return Err(RecordError::Kind(other.to_string())),
     })
+}
+
+/// Reads whose change it is, of a record of any kind.
+pub(super) fn credit(kind: u8, body: &[u8]) -> Credit {
+    let read = || of_cbor::<CreditBody>(body).ok();
+    (kind == CHANGE).then(read).flatten().map(Credit::of_body).unwrap_or_default()
 }
 
 fn kind_of(group: &str, plural: &str) -> Result<&'static Kind, RecordError> {

@@ -142,7 +142,7 @@ impl Story {
     fn ask(&mut self, change: Change) {
         self.next = self.next.next();
         let answers = self.record.len();
-        self.machine.give(Input::Request { id: self.next, request: Request { change, dry_run: false } });
+        self.machine.give(Input::Request { id: self.next, request: Request { change, dry_run: false, user: None } });
         let limit = self.machine.clock().mono.0 + Duration::from_secs(1);
         self.hear();
         while !self.record[answers..].iter().any(|line| line.starts_with("answer: ")) {

@@ -76,7 +76,7 @@ impl Users {
         };
         self.next = self.next.next();
         self.in_flight.insert(self.next, (key.clone(), wish));
-        Some((self.next, Request { change, dry_run: false }, format!("user: {key} = {wish:?}")))
+        Some((self.next, Request { change, dry_run: false, user: None }, format!("user: {key} = {wish:?}")))
     }
 
     /// Deletes a random pod, as users do.
@@ -86,7 +86,7 @@ impl Users {
         self.next = self.next.next();
         let options = DeleteOptions { when: Precondition::same(pod), grace_seconds: Some(1), propagation: None };
         let change = Change::Delete { key: pod.key.clone(), options };
-        Some((self.next, Request { change, dry_run: false }, format!("user: delete {}", pod.key)))
+        Some((self.next, Request { change, dry_run: false, user: None }, format!("user: delete {}", pod.key)))
     }
 
     /// Takes an answer. `None` if it is not one that users remember.

@@ -67,7 +67,8 @@ pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call)
         let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
         let generated = attempt < NAMES && name.ends_with(&suffix);
         let key = Key::new(kind, namespace, name);
-        match api.handle.commit(Change::Create { key, object: written.object }, options.dry_run).await {
+        let change = Change::Create { key, object: written.object };
+        match api.handle.commit_for(&call.user, change, options.dry_run).await {
             Err(Rejected::AlreadyExists { .. }) if generated => {}
             answer => return Ok(warn(lens.object(StatusCode::CREATED, &answer?.entry), &written.warnings)),
         }
@@ -91,7 +92,7 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
         Some(form) => write::patch(key.kind, current, &bytes, form, part, options.validation),
         None => write::update(key.kind, current, &bytes, &media, part, options.validation),
     };
-    let (committed, warnings) = modify(api, key, part, options.dry_run, compute).await?;
+    let (committed, warnings) = modify(api, &call.user, key, part, options.dry_run, compute).await?;
     let answer = match part {
         Part::Spec | Part::Status => lens.object(StatusCode::OK, &committed.entry),
         Part::Scale => {
@@ -114,6 +115,7 @@ fn patch_type(media: &str) -> Result<PatchType, Status> {
 /// revision is told when it is not the object's; one that does not never notices.
 async fn modify(
     api: &Api,
+    user: &str,
     key: &Key,
     part: Part,
     dry_run: bool,
@@ -132,7 +134,7 @@ async fn modify(
             Part::Spec | Part::Scale => Change::Update { key, object, when },
             Part::Status => Change::Status { key, status: object["status"].take(), when },
         };
-        match api.handle.commit(change, dry_run).await {
+        match api.handle.commit_for(user, change, dry_run).await {
             Ok(committed) => return Ok((committed, written.warnings)),
             // What came between may be accepted but not durable yet, hence not shown: wait for it, if only for a
             // while. Then the object is looked at again.

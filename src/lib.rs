@@ -7,6 +7,7 @@
 // Pure rooms.
 pub mod controllers;
 pub mod election;
+pub mod features;
 pub mod gossip;
 pub mod ids;
 pub mod kubelet;

@@ -12,6 +12,7 @@ type Row = (&'static str, &'static [&'static str]);
 const PURE: &[Row] = &[
     ("ids", &[]),
     ("time", &[]),
+    ("features", &[]),
     ("object", &["ids", "time"]),
     ("store", &["ids", "time", "object"]),
     ("trust", &["ids", "time", "object"]),
@@ -27,6 +28,7 @@ const PURE: &[Row] = &[
         &[
             "ids",
             "time",
+            "features",
             "object",
             "store",
             "trust",

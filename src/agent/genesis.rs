@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::disk::identity::{IDENTITY, JOINING, REGISTERS, VOTE};
 use crate::disk::{Files, Identity, Joining, Registry, Vote, files, sealed};
 use crate::election::{Ballot, Register, Registers, Stamp, Voters};
+use crate::features;
 use crate::ids::{ClusterId, NodeId, Term};
 use crate::time::Wall;
 use crate::trust::{Admission, Authority, ClusterSettings, Member, Members, SignedMember};
@@ -40,6 +41,16 @@ impl Genesis {
     pub fn node_id(&self) -> NodeId {
         id_of(&self.key)
     }
+
+    /// Returns the cluster's feature level, as far as this node knows.
+    pub fn level(&self) -> u32 {
+        level_of(&self.registers)
+    }
+}
+
+/// Reads the cluster's feature level out of registers.
+pub fn level_of(registers: &Registers) -> u32 {
+    features::of(registers.get(features::REGISTER).map(|register| register.value.as_slice()))
 }
 
 /// Why a node cannot say who it is.
@@ -206,6 +217,19 @@ fn first_member(
     identity.pods = Some(config.pods);
     identity.chain = vec![hex::encode(signed)];
     Ok(sealed::write(files, IDENTITY, identity)?)
+}
+
+/// Founds a cluster whose elections are for terms after `term`.
+///
+/// # Errors
+/// [`GenesisError`].
+pub fn found_after(files: &mut dyn Files, config: &Config, term: Term, wall: Wall) -> Result<Genesis, GenesisError> {
+    let mut genesis = load(files, config, wall)?;
+    if let Some(ballot) = &mut genesis.vote.ballot {
+        ballot.term = ballot.term.max(term);
+    }
+    sealed::write(files, VOTE, &genesis.vote)?;
+    Ok(genesis)
 }
 
 /// What a new member keeps.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::disk::identity::IDENTITY;
-use crate::disk::{FolderFiles, Identity, sealed};
+use crate::disk::identity::{IDENTITY, REGISTERS};
+use crate::disk::{FolderFiles, Identity, Registry, sealed};
 use crate::ids::NodeId;
 use crate::trust::{Token, TokenId};
 
@@ -39,7 +39,22 @@ pub fn cluster(folder: &Path) -> anyhow::Result<String> {
     Ok(identity(folder)?.cluster)
 }
 
-fn identity(folder: &Path) -> anyhow::Result<Identity> {
+/// Tells the feature level of the cluster that a data folder belongs to, as far as this node knows.
+///
+/// # Errors
+/// As [`create`].
+pub fn level(folder: &Path) -> anyhow::Result<u32> {
+    identity(folder)?;
+    let files = FolderFiles::open(folder.to_owned()).with_context(|| folder.display().to_string())?;
+    let registry: Option<Registry> = sealed::read(&files, REGISTERS).with_context(|| folder.display().to_string())?;
+    Ok(genesis::level_of(&registry.unwrap_or_default().registers))
+}
+
+/// Reads the identity in a data folder.
+///
+/// # Errors
+/// As [`create`].
+pub(super) fn identity(folder: &Path) -> anyhow::Result<Identity> {
     // Opening the files would make the folder.
     if !folder.exists() {
         bail!(none(folder));

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod access;
+pub mod backup;
 pub mod callee;
 pub mod certificates;
 pub mod checks;
@@ -12,6 +13,7 @@ pub mod frames;
 pub mod genesis;
 #[cfg(test)]
 mod golden;
+pub mod history;
 pub mod invite;
 pub mod join;
 pub mod logs;
@@ -28,7 +30,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::disk::DataFolder;
+use crate::features;
 use crate::handle::Handle;
 
 use genesis::Genesis;
@@ -54,6 +57,7 @@ pub async fn run(mut config: Config, token: Option<String>) -> anyhow::Result<()
     checks::root()?;
     let address = checks::address(&config)?;
     let folder = DataFolder::open(&config.data)?;
+    backup::whole(&folder)?;
     let listener = listen(config.api_port).await?;
     if let Some(token) = token {
         mesh_port_is_free(config.mesh_port)?;
@@ -62,6 +66,7 @@ pub async fn run(mut config: Config, token: Option<String>) -> anyhow::Result<()
     genesis::adopt(&folder.files()?, &mut config)?;
     checks::ranges(&config)?;
     let genesis = genesis::load(&mut folder.files()?, &config, start.wall)?;
+    understands(&genesis)?;
     announce(&config, &genesis, address);
     let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
     let site = Site { config: &config, genesis: &genesis, folder: &folder, tasks: &tasks, shutdown: &shutdown };
@@ -93,6 +98,15 @@ fn cannot_listen(port: u16, error: &std::io::Error, setting: &str) -> anyhow::Er
         }
         _ => anyhow!("port {port} cannot be listened on: {error}"),
     }
+}
+
+/// An agent that is older than what its cluster uses already would not understand what it is told.
+fn understands(genesis: &Genesis) -> anyhow::Result<()> {
+    let level = genesis.level();
+    if level > features::LEVEL {
+        bail!("this agent cannot be part of its cluster: {}", features::too_old(features::LEVEL, level));
+    }
+    Ok(())
 }
 
 fn announce(config: &Config, genesis: &Genesis, address: Ipv4Addr) {

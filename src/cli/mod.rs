@@ -1,7 +1,10 @@
-//! The command line: `agent up | join | token | status | kubeconfig`.
+//! The command line: `agent up | join | token | status | kubeconfig | backup | restore | history | undo`.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod backup;
+mod client;
+mod history;
 mod kubeconfig;
 mod status;
 mod token;
@@ -72,6 +75,52 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Write the cluster's state, as this node has it, into a file
+    ///
+    /// The agent may run meanwhile. The file holds all objects, Secrets among them: only its owner can read it; keep it so.
+    /// It holds no keys of the cluster and nothing of what pods have written.
+    Backup {
+        /// The file; one that is there is replaced
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make this machine the first of a new cluster with the state of a backup
+    ///
+    /// Needs a fresh data folder. Afterwards start the agent with `agent up`; other machines join with a token. The
+    /// cluster is a new one: kubeconfigs, tokens and members of the old one are not its own.
+    Restore {
+        /// The backup
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Show who has changed which field of an object, and when
+    History {
+        /// The object: KIND/NAME, such as deployment/web
+        object: String,
+        #[command(flatten)]
+        home: history::Home,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: status::Format,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Put back what one change has done to an object, as a new change
+    Undo {
+        /// The object: KIND/NAME, such as deployment/web
+        object: String,
+        /// The change, as `agent history` shows it
+        change: String,
+        /// Also where a later change has touched the same field
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        home: history::Home,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Where the agent lives.
@@ -93,6 +142,14 @@ pub fn main() -> ExitCode {
         }
         Command::Status { place, output } => folder(place, cli.config).and_then(|f| status::run(&f, output)),
         Command::Kubeconfig { place } => folder(place, cli.config).and_then(|f| kubeconfig::run(&f)),
+        Command::Backup { file, place } => folder(place, cli.config).and_then(|f| backup::create(&f, &file)),
+        Command::Restore { file, settings } => complete(settings, cli.config).and_then(|c| backup::restore(c, &file)),
+        Command::History { object, home, output, place } => {
+            folder(place, cli.config).and_then(|f| history::show(&f, &object, &home, output))
+        }
+        Command::Undo { object, change, force, home, place } => {
+            folder(place, cli.config).and_then(|f| history::undo(&f, &object, &home, &change, force))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,10 +162,14 @@ pub fn main() -> ExitCode {
 
 fn up(settings: Settings, token: Option<String>, log_json: bool, file: Option<PathBuf>) -> anyhow::Result<()> {
     log_to_stderr(log_json);
-    let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    let config: Config = settings.over(from_file(file)?).complete(&host)?;
+    let config = complete(settings, file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     runtime.block_on(agent::run(config, token))
+}
+
+fn complete(settings: Settings, file: Option<PathBuf>) -> anyhow::Result<Config> {
+    let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    Ok(settings.over(from_file(file)?).complete(&host)?)
 }
 
 /// Worker threads of the agent: enough that one slow computation does not hold up the rest, few enough for a small board.

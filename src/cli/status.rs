@@ -2,26 +2,13 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
+use super::client::{self, Client};
 use super::kubeconfig;
-
-/// How long the agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the Leases are that show who is alive and who leads.
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -42,6 +29,8 @@ struct Report {
     cluster: String,
     server: String,
     version: String,
+    /// The cluster's feature level.
+    level: u32,
     /// The node that leads, as this agent sees it; empty if it hears of none.
     leader: String,
     nodes: Vec<NodeLine>,
@@ -70,10 +59,9 @@ struct Pods {
 /// Prints the report. Fails if the agent does not answer or a node is not ready.
 pub fn run(folder: &Path, format: Format) -> anyhow::Result<()> {
     let config = kubeconfig::read(folder)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cluster = crate::agent::invite::cluster(folder)?;
-    let asked = async { tokio::time::timeout(PATIENCE, report(&config, cluster)).await };
-    let report = runtime.block_on(asked).map_err(|_| anyhow!("the agent did not answer within {PATIENCE:?}"))??;
+    let level = crate::agent::invite::level(folder)?;
+    let report = client::wait(report(&config, cluster, level))?;
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Format::Text => print(&report),
@@ -89,6 +77,7 @@ fn print(report: &Report) {
     let paint = |text: &str, code: u8| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     println!("Cluster  {}", report.cluster.get(..16).unwrap_or(&report.cluster));
     println!("API      {} ({})", report.server, report.version);
+    println!("Level    {}", report.level);
     println!("Leader   {}", if report.leader.is_empty() { "none is heard of" } else { &report.leader });
     for node in &report.nodes {
         let state = match (node.ready, node.reach) {
@@ -103,7 +92,7 @@ fn print(report: &Report) {
     println!("Pods     {total}: {running} running, {ready} ready{failed}");
 }
 
-async fn report(kubeconfig: &str, cluster: String) -> anyhow::Result<Report> {
+async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result<Report> {
     let client = Client::of(kubeconfig)?;
     let version = client.get("/version").await?;
     let nodes = client.get("/api/v1/nodes").await?;
@@ -115,6 +104,7 @@ async fn report(kubeconfig: &str, cluster: String) -> anyhow::Result<Report> {
         cluster,
         server: client.server,
         version: text(&version["gitVersion"]),
+        level,
         nodes: items(&nodes).map(node_line).collect(),
         pods: count(items(&pods)),
     })
@@ -167,54 +157,6 @@ fn count<'a>(pods: impl Iterator<Item = &'a Value>) -> Pods {
         sum.ready += usize::from(condition(pod, "Ready").is_some_and(|c| c["status"] == "True"));
         sum
     })
-}
-
-/// Talks to the API as the kubeconfig's user.
-struct Client {
-    server: String,
-    host: String,
-    port: u16,
-    connector: TlsConnector,
-}
-
-impl Client {
-    fn of(kubeconfig: &str) -> anyhow::Result<Self> {
-        let config: Value = serde_yaml_ng::from_str(kubeconfig).context("the kubeconfig is not understood")?;
-        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
-        let server = text(&cluster["server"]);
-        let (host, port) = server
-            .strip_prefix("https://")
-            .and_then(|s| s.rsplit_once(':'))
-            .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
-            .ok_or_else(|| anyhow!("the kubeconfig names no server"))?;
-        let pem = |value: &Value| STANDARD.decode(text(value)).context("the kubeconfig is damaged");
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&pem(&cluster["certificate-authority-data"])?)?)?;
-        let certificate = CertificateDer::from_pem_slice(&pem(&user["client-certificate-data"])?)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem(&user["client-key-data"])?)?;
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate], key)?;
-        Ok(Self { server, host, port, connector: TlsConnector::from(Arc::new(tls)) })
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let unreachable = || format!("the agent does not answer at {}", self.server);
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.with_context(unreachable)?;
-        let name = ServerName::try_from(self.host.clone())?;
-        let stream = self.connector.connect(name, stream).await.with_context(unreachable)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = hyper::Request::get(path).header("Host", &self.host).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await.with_context(unreachable)?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        if !status.is_success() {
-            bail!("{} answers {status} to {path}", self.server);
-        }
-        Ok(serde_json::from_slice(&body)?)
-    }
 }
 
 #[cfg(test)]

@@ -177,6 +177,31 @@ impl<F: Files> Log<F> {
     }
 }
 
+/// Reads a log that another process may be writing: all that is durable, and perhaps a little more. Changes nothing.
+///
+/// # Errors
+/// What the file layer says; `NotFound` if it was compacted meanwhile, time and again.
+pub fn look(files: &(impl Files + ?Sized)) -> io::Result<Recovered> {
+    /// A compaction takes far longer than a look, so a second one hardly ever comes between.
+    const TRIES: usize = 5;
+    let mut result = read_all(files);
+    for _ in 1..TRIES {
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => result = read_all(files),
+            _ => break,
+        }
+    }
+    result
+}
+
+fn read_all(files: &(impl Files + ?Sized)) -> io::Result<Recovered> {
+    let mut recovered = Recovered::default();
+    for name in files.list()?.iter().filter(|name| segment_number(name).is_some()) {
+        read_segment(name, &files.read(name)?, &mut recovered);
+    }
+    Ok(recovered)
+}
+
 fn segment_name(number: u64) -> String {
     format!("{number:012}.log")
 }

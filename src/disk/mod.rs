@@ -19,7 +19,7 @@ pub mod writer;
 pub use files::{Files, FolderFiles};
 pub use folder::{DataFolder, FolderError};
 pub use identity::{Identity, Joining, Registry, Vote};
-pub use log::{Log, Recovered};
+pub use log::{Log, Recovered, look};
 pub use memory::MemoryFiles;
 pub use votes::Votes;
 pub use writer::{Job, Report, Writer};

@@ -147,6 +147,12 @@ impl Document {
         &self.leaves
     }
 
+    /// Returns the leaves as they were with these changes and all that they build on.
+    pub fn leaves_at(&self, heads: &[Hash]) -> Leaves {
+        let heads: Vec<ChangeHash> = heads.iter().map(|hash| ChangeHash(*hash)).collect();
+        if heads.is_empty() { Leaves::new() } else { leaves_in(self.doc.map_range_at(ROOT, .., &heads)) }
+    }
+
     /// Tells whether a change is in the document.
     pub fn has(&self, hash: Hash) -> bool {
         self.doc.get_change_meta_by_hash(&ChangeHash(hash)).is_some()

@@ -239,6 +239,16 @@ impl Scribe {
         self.write_as(seq, draft)
     }
 
+    /// Writes and signs under the next number what another author's record says. `node`: that author's name.
+    pub fn take_over(&mut self, record: &Record, node: Option<&str>) -> Arc<[u8]> {
+        let seq = self.next_seq();
+        let theirs = of_cbor::<Envelope<'_>>(&record.raw[..record.raw.len() - SIGNATURE_BYTES]);
+        let theirs = theirs.expect("a record that was read can be read again");
+        let body = wire::with_node(theirs.kind, theirs.body, node);
+        let (author, incarnation) = (self.node.0, self.incarnation);
+        self.sign(&Envelope { author, incarnation, seq, body: &body, ..theirs })
+    }
+
     /// Writes and signs a record under a number taken before.
     pub fn write_as(&self, seq: u64, draft: Draft<'_>) -> Arc<[u8]> {
         let (kind, body) = wire::encode(draft, &self.credit);
@@ -251,7 +261,11 @@ impl Scribe {
             kind,
             body: &body,
         };
-        let mut bytes = to_cbor(&envelope);
+        self.sign(&envelope)
+    }
+
+    fn sign(&self, envelope: &Envelope<'_>) -> Arc<[u8]> {
+        let mut bytes = to_cbor(envelope);
         let signature = self.key.sign(&signed(&bytes));
         bytes.extend(signature.to_bytes());
         bytes.into()

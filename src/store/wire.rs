@@ -1,5 +1,6 @@
 //! What records say, as numbered fields. Unknown fields are passed over; a number is never used again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
@@ -228,6 +229,17 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
 pub(super) fn credit(kind: u8, body: &[u8]) -> Credit {
     let read = || of_cbor::<CreditBody>(body).ok();
     (kind == CHANGE).then(read).flatten().map(Credit::of_body).unwrap_or_default()
+}
+
+/// Returns the body of a change with the name of the node that made it, unless that is said already; any other body as
+/// it is.
+pub(super) fn with_node<'a>(kind: u8, body: &'a [u8], node: Option<&str>) -> Cow<'a, [u8]> {
+    match of_cbor::<ChangeBody<'_>>(body) {
+        Ok(change) if kind == CHANGE && change.node.is_none() && node.is_some() => {
+            to_cbor(&ChangeBody { node: node.map(str::to_owned), ..change }).into()
+        }
+        _ => body.into(),
+    }
 }
 
 fn kind_of(group: &str, plural: &str) -> Result<&'static Kind, RecordError> {

@@ -7,6 +7,7 @@ mod conflicts;
 mod delete;
 mod durability;
 mod ephemeral;
+mod history;
 mod hostile;
 mod intent;
 mod leaves;

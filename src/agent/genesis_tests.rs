@@ -34,7 +34,7 @@ fn join(first: &Genesis, name: &str) -> MemoryFiles {
         expires: Wall(i64::MAX),
         addresses: Vec::new(),
     };
-    let request = JoinRequest { token: token.text(&first.key), id: id_of(&key), name: name.into() };
+    let request = JoinRequest { token: token.text(&first.key), id: id_of(&key), name: name.into(), level: 1 };
     let member = members(first).admit(&first.settings, &request, first.node_id(), WALL).unwrap().sign(&first.key);
     let founder = first.registers.values().next().unwrap().value.clone();
     let admission = Admission { members: vec![founder, member.clone()], member, settings: first.settings.clone() };

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::config::{Config, DOMAIN, NODE_PORTS};
+use crate::features;
 use crate::runtime::docker;
 use crate::{api, dns, kubelet, node, proxy, routing, store};
 
@@ -54,6 +55,7 @@ pub(super) fn node_config(
         ballot: genesis.vote.ballot.clone().unwrap_or_default(),
         registers: genesis.registers.clone(),
         seeds,
+        level: features::LEVEL,
         store,
         kubelet,
         routing: routing::Config {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::features;
 use crate::handle::Stream;
 use crate::ids::{ClusterId, NodeId};
 use crate::trust::{Admission, ClusterSettings, Declined, JoinRequest, Members, Token};
@@ -46,6 +47,12 @@ struct Application {
     protocol: u32,
     token: String,
     name: String,
+    #[serde(default = "first_level")]
+    level: u32,
+}
+
+fn first_level() -> u32 {
+    features::FIRST
 }
 
 /// What it is answered.
@@ -100,7 +107,8 @@ impl Welcome {
         if application.protocol != PROTOCOL {
             return Answer::Refused(Declined::for_good(other_version(PROTOCOL, application.protocol)));
         }
-        let request = JoinRequest { token: application.token, id: from, name: application.name };
+        let Application { token, name, level, .. } = application;
+        let request = JoinRequest { token, id: from, name, level };
         let (verdict_in, verdict) = oneshot::channel();
         let stopping = || Answer::Refused(Declined::for_now("the agent is shutting down: try again"));
         if self.joins.send((request, verdict_in)).await.is_err() {
@@ -160,7 +168,8 @@ impl Applicant<'_> {
         let hello = read_hello(hello, self.token.cluster, member)?;
         look(&hello.settings).map_err(Failure::Final)?;
         let (token, name) = (self.text.to_owned(), self.name.to_owned());
-        wire::write(&mut stream, &Application { protocol: PROTOCOL, token, name }).await?;
+        let level = features::LEVEL;
+        wire::write(&mut stream, &Application { protocol: PROTOCOL, token, name, level }).await?;
         match wire::read(&mut stream).await? {
             Answer::Admitted(admitted) => Ok(*admitted),
             Answer::Refused(Declined { reason, passing: true }) => Err(Failure::Passing(reason)),

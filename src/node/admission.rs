@@ -6,6 +6,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 
 use crate::election::{self, ProposalId, Undecided};
+use crate::features;
 use crate::ids::{NodeId, RequestId};
 use crate::time::{Mono, Now};
 use crate::trust::{Admission, ClusterSettings, Declined, JoinRequest, Member};
@@ -43,6 +44,11 @@ impl Admissions {
     pub fn new(key: SigningKey, settings: ClusterSettings) -> Self {
         Self { key, settings, queue: VecDeque::new(), deciding: None, asked: BTreeMap::new(), asks: 0 }
     }
+
+    /// Tells whether this node, should it lead, has nobody to admit just now.
+    pub fn are_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
 }
 
 impl Node {
@@ -51,6 +57,12 @@ impl Node {
         let me = self.store.node_id();
         match (asker, self.leading.leader(me)) {
             (_, Some(leader)) if leader == me => {
+                let least = self.least_level();
+                if request.level < least {
+                    let sentence = features::too_old(request.level, least);
+                    return self
+                        .answer(asker, Err(Declined::for_good(format!("this machine cannot join: {sentence}"))));
+                }
                 if self.admissions.queue.len() >= QUEUE {
                     return self
                         .answer(asker, Err(Declined::for_now("too many machines are joining at once: try again")));

@@ -94,7 +94,10 @@ impl Node {
                         self.members_changed(now);
                     }
                 }
-                Output::Decided { id, result } => self.decided(now, id, result),
+                Output::Decided { id, result } => {
+                    self.rise_decided(id);
+                    self.decided(now, id, result);
+                }
             }
         }
     }

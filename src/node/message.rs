@@ -33,6 +33,8 @@ pub enum Message {
         /// What.
         answer: Result<Admission, Declined>,
     },
+    /// The sender's feature level; goes with everything about being alive.
+    Level(u32),
 }
 
 /// What only the leader can do.
@@ -75,6 +77,7 @@ const GOSSIP: u8 = 3;
 const ASK_JOIN: u8 = 4;
 const ANSWER: u8 = 5;
 const REFUSAL: u8 = 6;
+const LEVEL: u8 = 20;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,6 +173,7 @@ impl Message {
             }
             Self::Election(message) => (ELECTION, election::Message::to_bytes(message)),
             Self::Gossip(message) => (GOSSIP, message.to_bytes()),
+            Self::Level(level) => (LEVEL, minicbor::to_vec(level).expect("a vector takes any number of bytes")),
             Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
             Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
             Self::Answer { id, answer: Err(declined) } => (REFUSAL, numbered(*id, declined)),
@@ -188,6 +192,7 @@ impl Message {
             }
             ELECTION => Self::Election(election::Message::of_bytes(bytes).map_err(bad)?),
             GOSSIP => Self::Gossip(gossip::Message::of_bytes(bytes).map_err(bad)?),
+            LEVEL => Self::Level(minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?),
             ASK_JOIN => {
                 let (id, request) = read_numbered(bytes)?;
                 Self::Ask { id, ask: Ask::Join(request) }

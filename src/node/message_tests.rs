@@ -49,7 +49,7 @@ fn published(count: usize, bytes: usize) -> Vec<Message> {
 
 fn one_of_each() -> Vec<Message> {
     let numbers = [(NodeId([3; 32]), (1, 9))].into();
-    let request = JoinRequest { token: "SK1abc".into(), id: NodeId([5; 32]), name: "n2".into() };
+    let request = JoinRequest { token: "SK1abc".into(), id: NodeId([5; 32]), name: "n2".into(), level: 1 };
     let settings =
         ClusterSettings { pods: "10.240.0.0/12".parse().unwrap(), services: "10.96.0.0/16".parse().unwrap() };
     let admission = Admission { member: vec![1, 2], members: vec![vec![1, 2], vec![3]], settings };

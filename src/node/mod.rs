@@ -19,6 +19,7 @@ pub mod message;
 mod admission;
 mod bootstrap;
 mod leading;
+mod levels;
 mod local;
 mod merging;
 mod notes;
@@ -54,6 +55,7 @@ pub use io::{Effect, Input, Request};
 use crate::gossip::Origin;
 use admission::Admissions;
 use leading::Leading;
+use levels::Levels;
 use notes::Recorder;
 use peers::Peers;
 use placement::Placement;
@@ -85,6 +87,8 @@ pub struct Config {
     pub registers: Registers,
     /// Where members may be whose address is not known yet: those of a joiner's token.
     pub seeds: Vec<SocketAddrV4>,
+    /// The agent's feature level: [`crate::features::LEVEL`], but for tests of mixed clusters.
+    pub level: u32,
     /// The store's own.
     pub store: store::Config,
     /// The kubelet's own.
@@ -113,6 +117,7 @@ pub struct Node {
     peers: Peers,
     telling: Telling,
     admissions: Admissions,
+    levels: Levels,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
     /// Up to where the rooms have seen the store's changes.
@@ -157,6 +162,7 @@ impl Node {
             peers: Peers::new(config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             admissions: Admissions::new(key, config.settings),
+            levels: Levels::new(config.level),
             seen: store.snapshot().revision(),
             published: Revision(0),
             store,
@@ -232,6 +238,7 @@ impl Node {
         self.watch_peers(now, membership::Input::Tick);
         self.gossip(now, gossip::Input::Tick);
         self.give_up_on_answers(now);
+        self.raise_level(now);
         if now.mono >= self.next_upkeep {
             self.upkeep(now);
         }

@@ -137,6 +137,7 @@ impl Node {
                 Output::Send { to, message } => {
                     let numbers = self.telling.numbers();
                     self.telling.say(to, Message::Membership(message, numbers));
+                    self.telling.say(to, Message::Level(self.levels.own));
                 }
                 Output::Changed { peer, state } => {
                     changed = true;

@@ -67,7 +67,7 @@ impl Telling {
 impl Node {
     /// Takes what a member says.
     pub(super) fn received(&mut self, now: Now, from: NodeId, messages: Vec<Message>) {
-        if self.peers.members.get(&from).is_none() {
+        if self.peers.members.get(&from).is_none() || !self.understands(from, &messages) {
             return;
         }
         for message in messages {
@@ -80,6 +80,8 @@ impl Node {
                 Message::Gossip(message) => self.gossip(now, Input::Received { from, message }),
                 Message::Ask { id, ask } => self.asked(now, from, id, ask),
                 Message::Answer { id, answer } => self.answered(id, answer),
+                // Heard above, before anything else.
+                Message::Level(_) => {}
             }
         }
     }

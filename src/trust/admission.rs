@@ -96,6 +96,13 @@ pub struct JoinRequest {
     pub id: NodeId,
     /// The name that its host would like.
     pub name: String,
+    /// The feature level of its agent; builds of the first level do not tell.
+    #[serde(default = "first_level")]
+    pub level: u32,
+}
+
+fn first_level() -> u32 {
+    1
 }
 
 impl std::fmt::Debug for JoinRequest {

@@ -22,7 +22,7 @@ fn token(n: u8) -> Token {
 
 /// Who has key `n`, and a token of that number.
 fn request(n: u8, name: &str) -> JoinRequest {
-    JoinRequest { token: token(n).text(&key(1)), id: id(n), name: name.into() }
+    JoinRequest { token: token(n).text(&key(1)), id: id(n), name: name.into(), level: 1 }
 }
 
 fn founder() -> Member {

@@ -84,7 +84,8 @@ impl World {
         (0..self.hosts.len()).try_for_each(|host| self.crash(host))
     }
 
-    fn crash(&mut self, index: usize) -> Result<(), String> {
+    /// Ends an agent without warning; it is started again later.
+    pub fn crash(&mut self, index: usize) -> Result<(), String> {
         let (now, bug) = (self.now, self.plan.bug);
         let host = &mut self.hosts[index];
         if host.node.take().is_none() {

@@ -41,6 +41,8 @@ pub struct Host {
     pub peers: BTreeSet<NodeId>,
     /// How much its wall clock is ahead, in microseconds.
     pub ahead: i64,
+    /// The feature level of the agent's next start.
+    pub level: u32,
 }
 
 /// What outlives the agent.
@@ -88,6 +90,7 @@ impl Host {
             newest: Revision(0),
             peers: BTreeSet::new(),
             ahead: 0,
+            level: skein::features::LEVEL,
         }
     }
 
@@ -129,6 +132,7 @@ impl Host {
         self.incarnation += 1;
         let member = self.member.as_ref().expect("it is a member");
         let mut config = config::config_of(member, self.key.clone(), self.incarnation, seed);
+        config.level = self.level;
         config.ballot = self.disk.ballot.clone();
         config.registers = self.disk.registers.clone();
         config

@@ -14,6 +14,7 @@ mod faults;
 mod host;
 mod invariants;
 mod ledger;
+mod levels;
 mod network;
 #[path = "../sim/trace.rs"]
 mod trace;

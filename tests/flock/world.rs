@@ -194,7 +194,11 @@ impl World {
         self.trace.line(self.now, text);
     }
 
-    fn run_until(&mut self, end: Duration) -> Result<(), String> {
+    /// Lets happen what is due until then.
+    ///
+    /// # Errors
+    /// The name of the broken invariant, and how.
+    pub fn run_until(&mut self, end: Duration) -> Result<(), String> {
         while let ControlFlow::Continue(()) = self.step(end)? {}
         self.now = end;
         Ok(())
@@ -431,6 +435,10 @@ impl World {
         if self.plan.bug == Some(Bug::DeafNode) && to == 1 {
             messages.retain(|message| !matches!(message, Message::Gossip(_)));
         }
+        if self.hosts[index].level == skein::features::FIRST {
+            // Builds of the first level know nothing of levels.
+            messages.retain(|message| !matches!(message, Message::Level(_)));
+        }
         let Some(connection) = self.network.connection((index, to)) else { return };
         let frame = Frame { way: (index, to), connection, messages };
         if self.random.random_range(0..1_000) < self.network.loss {
@@ -531,8 +539,12 @@ impl World {
             expires: skein::time::Wall(i64::MAX / 2),
             addresses: Vec::new(),
         };
-        let request =
-            JoinRequest { token: token.text(&issuer.key), id: self.hosts[index].id(), name: format!("n{}", index + 1) };
+        let request = JoinRequest {
+            token: token.text(&issuer.key),
+            id: self.hosts[index].id(),
+            name: format!("n{}", index + 1),
+            level: self.hosts[index].level,
+        };
         self.line(format!("n{} asks {} to join", index + 1, host.name()));
         self.give(door, Input::Join { id: RequestId(index as u64), request })
     }

@@ -50,6 +50,7 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
         ballot: Ballot::default(),
         registers: [].into(),
         seeds: Vec::new(),
+        level: skein::features::LEVEL,
         store: store::Config {
             node: member.id,
             key,

@@ -60,7 +60,7 @@ fn data_folder(folder: &Path) -> Genesis {
     // A second member, admitted with a token.
     let joiner = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
     let id = NodeId(joiner.verifying_key().to_bytes());
-    let request = JoinRequest { token: token(&genesis).text(&genesis.key), id, name: "n2".into() };
+    let request = JoinRequest { token: token(&genesis).text(&genesis.key), id, name: "n2".into(), level: 1 };
     let members = trust::Members::of(genesis.cluster, genesis.registers.values().map(|r| r.value.as_slice()));
     let member = members.admit(&genesis.settings, &request, genesis.node_id(), WALL).unwrap().sign(&genesis.key);
     let stamp = Stamp { term: Term(3), seq: 2 };
@@ -182,7 +182,7 @@ fn write_frames(to: &Path, genesis: &Genesis) {
     messages.push(Message::Membership(membership::Message::Probe(7), numbers.clone()));
     messages.push(Message::Membership(membership::Message::Ack(7), numbers));
     let text = token(genesis).text(&genesis.key);
-    let request = JoinRequest { token: text, id: NodeId([5; 32]), name: "n2".into() };
+    let request = JoinRequest { token: text, id: NodeId([5; 32]), name: "n2".into(), level: 1 };
     messages.push(Message::Ask { id: 1, ask: Ask::Join(request) });
     let records: Vec<Vec<u8>> = genesis.registers.values().map(|r| r.value.clone()).collect();
     let settings = genesis.settings.clone();

@@ -9,6 +9,7 @@ mod deleted;
 mod equal;
 mod kept;
 mod leaders;
+mod level;
 #[path = "../../sim/invariants/once.rs"]
 mod once;
 mod replicas;
@@ -60,6 +61,7 @@ pub fn on_publish(host: &Host, ledger: &Ledger, view: &Snapshot, leads: bool) ->
 /// Checked when all is calm.
 pub fn at_rest(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
     equal::check(hosts)?;
+    level::check(hosts)?;
     for host in hosts {
         if let Some((id, what)) = host.users.in_flight.first_key_value().or(host.crowd.in_flight.first_key_value()) {
             return Err(format!("every request is answered: {} owes {id}, {what:?}", host.name()));

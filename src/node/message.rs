@@ -3,11 +3,12 @@
 //! A frame is a version byte and a CBOR list of messages, each `[kind, bytes]`, so that a node can pass over what only
 //! a newer one understands. Kinds are never used again for something else; what a kind's bytes say is its room's.
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decoder, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::trust::{Admission, Declined, JoinRequest};
+use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
 use crate::{election, gossip, membership};
 
 /// One thing said to a peer.
@@ -35,6 +36,8 @@ pub enum Message {
     },
     /// The sender's feature level; goes with everything about being alive.
     Level(u32),
+    /// The membership records that are in effect, as far as the sender knows.
+    Members(Vec<SignedMember>),
 }
 
 /// What only the leader can do.
@@ -78,6 +81,7 @@ const ASK_JOIN: u8 = 4;
 const ANSWER: u8 = 5;
 const REFUSAL: u8 = 6;
 const LEVEL: u8 = 20;
+const MEMBERS: u8 = 21;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,6 +177,10 @@ impl Message {
             }
             Self::Election(message) => (ELECTION, election::Message::to_bytes(message)),
             Self::Gossip(message) => (GOSSIP, message.to_bytes()),
+            Self::Members(records) => {
+                let records: Vec<ByteVec> = records.iter().cloned().map(ByteVec::from).collect();
+                (MEMBERS, minicbor::to_vec(records).expect("a vector takes any number of bytes"))
+            }
             Self::Level(level) => (LEVEL, minicbor::to_vec(level).expect("a vector takes any number of bytes")),
             Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
             Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
@@ -193,6 +201,10 @@ impl Message {
             ELECTION => Self::Election(election::Message::of_bytes(bytes).map_err(bad)?),
             GOSSIP => Self::Gossip(gossip::Message::of_bytes(bytes).map_err(bad)?),
             LEVEL => Self::Level(minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?),
+            MEMBERS => {
+                let records: Vec<ByteVec> = minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?;
+                Self::Members(records.into_iter().map(Vec::from).collect())
+            }
             ASK_JOIN => {
                 let (id, request) = read_numbered(bytes)?;
                 Self::Ask { id, ask: Ask::Join(request) }

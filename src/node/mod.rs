@@ -218,7 +218,10 @@ impl Node {
                 self.note_durable(now, id);
             }
             Input::Received { from, messages } => self.received(now, from, messages),
-            Input::Connected(peer) => self.gossip(now, gossip::Input::Connected(peer)),
+            Input::Connected(peer) => {
+                self.tell_members(peer);
+                self.gossip(now, gossip::Input::Connected(peer));
+            }
             Input::Gone { peer, reset } => self.gone(now, peer, reset),
             Input::Saved(id) => self.elect(now, election::Input::Saved(id)),
             Input::Join { id, request } => self.asked_to_admit(now, admission::Asker::Here(id), request),

@@ -9,13 +9,17 @@ use crate::membership::{self, Membership, Output, State};
 use crate::object::kinds;
 use crate::store::Reach;
 use crate::time::{Mono, Now};
-use crate::trust::Members;
+use crate::trust::member::MAX_MEMBER_BYTES;
+use crate::trust::{Members, SignedMember};
 
 use super::message::Message;
 use super::{Effect, Node};
 
 /// The annotation that says where a node's mesh can be dialled.
 pub(super) const MESH_ADDRESS: &str = "skein.dev/mesh-address";
+
+/// How many membership records are taken from others before a leader has told them.
+const MOST_HEARD: usize = 256;
 
 /// How often an exchange that has not come about is asked for again.
 const EXCHANGE_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -25,6 +29,8 @@ pub(super) struct Peers {
     cluster: ClusterId,
     seeds: Vec<SocketAddrV4>,
     pub members: Members,
+    /// Records that another member has told and the registers here do not hold yet.
+    heard: BTreeSet<SignedMember>,
     membership: Membership,
     standings: BTreeMap<NodeId, Standing>,
     /// As last told to the mesh.
@@ -50,6 +56,7 @@ impl Peers {
             cluster,
             seeds,
             members: Members::default(),
+            heard: BTreeSet::new(),
             membership: Membership::new(membership::Config::default()),
             standings: BTreeMap::new(),
             directory: BTreeMap::new(),
@@ -84,10 +91,31 @@ impl Peers {
 impl Node {
     /// Reads the table of members out of the registers. Returns whether it has changed.
     pub(super) fn read_members(&mut self) -> bool {
-        let members = Members::of(self.peers.cluster, self.leading.member_records().map(Vec::as_slice));
+        let decided: BTreeSet<&SignedMember> = self.leading.member_records().collect();
+        self.peers.heard.retain(|raw| !decided.contains(raw));
+        let records = decided.into_iter().chain(&self.peers.heard);
+        let members = Members::of(self.peers.cluster, records.map(Vec::as_slice));
         let changed = members != self.peers.members;
         self.peers.members = members;
         changed
+    }
+
+    /// Tells a peer who the members are: it may have been away when one joined that leads now, and would not hear of it
+    /// from somebody whom it does not know.
+    pub(super) fn tell_members(&mut self, to: NodeId) {
+        let records = self.leading.member_records().cloned().collect();
+        self.telling.say(to, Message::Members(records));
+    }
+
+    /// Takes membership records that another member knows to be in effect. Each proves itself by its chain of signatures.
+    pub(super) fn hear_of_members(&mut self, now: Now, records: Vec<SignedMember>) {
+        let known: BTreeSet<&SignedMember> = self.leading.member_records().collect();
+        let new: Vec<SignedMember> = records.into_iter().filter(|raw| !known.contains(raw)).collect();
+        let room = MOST_HEARD.saturating_sub(self.peers.heard.len());
+        self.peers.heard.extend(new.into_iter().filter(|raw| raw.len() <= MAX_MEMBER_BYTES).take(room));
+        if !self.peers.heard.is_empty() && self.read_members() {
+            self.members_changed(now);
+        }
     }
 
     /// Tells every room who the members are.
@@ -100,6 +128,9 @@ impl Node {
                 .standings
                 .entry(*id)
                 .or_insert_with(|| Standing { answers_since: now.mono, ..Standing::default() });
+        }
+        for id in others.iter().filter(|id| self.peers.answers(id)).copied().collect::<Vec<_>>() {
+            self.tell_members(id);
         }
         self.watch_peers(now, membership::Input::Members(others));
         self.refresh_directory();

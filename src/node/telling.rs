@@ -82,6 +82,7 @@ impl Node {
                 Message::Answer { id, answer } => self.answered(id, answer),
                 // Heard above, before anything else.
                 Message::Level(_) => {}
+                Message::Members(records) => self.hear_of_members(now, records),
             }
         }
     }

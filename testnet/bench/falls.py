@@ -1,5 +1,6 @@
 """A node falls, and its replicas are started elsewhere: the same for Skein and for Docker Swarm, on the same hosts."""
 
+import contextlib
 import subprocess
 import time
 from urllib.parse import quote
@@ -110,9 +111,13 @@ class Swarm:
             return len(places) == REPLICAS and all(places.count(i) == self.shares for i in self.ids.values())
 
         client.wait("Swarm's tasks", lambda: len(self.tasks(first)) == REPLICAS, seconds=90)
-        if not spread():
+        for _ in range(5):
+            if spread():
+                return
             self.docker(first, "service", "update", "--detach", "--force", "--update-parallelism", "0", "idle")
-        client.wait("Swarm's tasks to be spread", spread, seconds=90)
+            with contextlib.suppress(AssertionError):
+                client.wait("Swarm's tasks to be spread", spread, seconds=60)
+        client.wait("Swarm's tasks to be spread", spread, seconds=60)
 
     def elsewhere(self, asked, fallen):
         return sum(place != self.ids[fallen] for place in self.tasks(asked))

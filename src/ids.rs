@@ -166,6 +166,14 @@ counter! {
     /// A resourceVersion: grows with every change that this node shows, never repeats (design, section 3).
     Revision
 }
+
+impl Revision {
+    /// Returns the tag of the node that gave it.
+    pub fn tag(self) -> u16 {
+        (self.0 & 0xffff) as u16
+    }
+}
+
 counter! {
     /// One batch of records handed to the disk. Ids are given in order and become durable in order.
     PersistId

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::handle::{Handle, Logs};
 use crate::object::kinds::Subresource;
 use crate::object::write::Part;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, json};
 use crate::trust::User;
 
 use super::lists::Lists;
@@ -24,7 +24,8 @@ use super::params::Params;
 use super::routes::{self, Route};
 use super::status::Status;
 use super::verbs::{delete, read, write};
-use super::{body, discovery, json, logs, now, present};
+use super::watch::{self, Hub};
+use super::{body, discovery, logs, now, present};
 
 /// How long a request may take until its answer begins; watches and logs go on from there.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,6 +36,7 @@ pub struct Api {
     pub(super) logs: Arc<dyn Logs>,
     pub(super) lists: Lists,
     openapi: OpenApi,
+    pub(super) hub: Arc<Hub>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -49,8 +51,23 @@ pub(super) struct Call {
 
 impl Api {
     /// Makes the API of the node behind `handle`. With `shutdown`, watches and followed logs end.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: one task of its own wakes the watches.
     pub fn new(handle: Handle, logs: Arc<dyn Logs>, shutdown: CancellationToken) -> Self {
-        Self { handle, logs, lists: Lists::default(), openapi: OpenApi::default(), shutdown }
+        Self::with_patience(handle, logs, shutdown, watch::PATIENCE)
+    }
+
+    /// Makes one that cuts off a watch which is not read for as long as `patience`.
+    pub(super) fn with_patience(
+        handle: Handle,
+        logs: Arc<dyn Logs>,
+        shutdown: CancellationToken,
+        patience: Duration,
+    ) -> Self {
+        let hub = Arc::new(Hub::new(handle.snapshots(), patience));
+        tokio::spawn(Arc::clone(&hub).run(shutdown.clone()));
+        Self { handle, logs, lists: Lists::default(), openapi: OpenApi::default(), hub, shutdown }
     }
 
     /// Answers a request of `user`, or of anybody.
@@ -155,7 +172,7 @@ fn discover(route: &Route, head: &Parts) -> Result<Response<Body>, Status> {
         Route::Resources { group, version } => discovery::resources(group, version),
         _ => discovery::root(),
     };
-    let mut response = present::document(wanted.form, StatusCode::OK, json::object(&value));
+    let mut response = present::document(wanted.form, StatusCode::OK, json::write(&value));
     if aggregates {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     }
@@ -165,7 +182,7 @@ fn discover(route: &Route, head: &Parts) -> Result<Response<Body>, Status> {
 /// The answer names what it is, or clients read it as the plain form.
 fn aggregated(value: &Value) -> Response<Body> {
     const MEDIA: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-    let mut text = json::object(value);
+    let mut text = json::write(value);
     text.push(b'\n');
     let mut response = present::with_type(StatusCode::OK, MEDIA, text);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));

@@ -15,7 +15,6 @@ mod body;
 mod discovery;
 mod dispatch;
 mod filter;
-mod json;
 mod lists;
 mod logs;
 mod negotiate;

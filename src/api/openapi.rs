@@ -16,9 +16,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use tokio::sync::OnceCell;
 
-use crate::object::openapi;
+use crate::object::{json, openapi};
 
-use super::json;
 use super::negotiate::{WHOLE, negotiate};
 use super::params::Params;
 use super::present;
@@ -119,7 +118,7 @@ fn make() -> Result<Made, Status> {
     let documents = documents
         .into_iter()
         .map(|((group, version), (_, gzipped))| ((group, version), Document { gzipped, hash: hash(group, version) }));
-    Ok(Made { documents: documents.collect(), index: json::object(&index).into() })
+    Ok(Made { documents: documents.collect(), index: json::write(&index).into() })
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -10,8 +10,9 @@ use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
+use crate::object::json;
+
 use super::discovery;
-use super::json;
 use super::negotiate::{WHOLE, negotiate};
 use super::present;
 use super::status::Status;
@@ -35,7 +36,7 @@ pub fn document(headers: &HeaderMap) -> Result<Response<Body>, Status> {
     }
     negotiate(headers, WHOLE)?;
     let text = json!({"swagger": "2.0", "info": {"title": TITLE, "version": version}, "paths": {}});
-    Ok(present::with_type(StatusCode::OK, "application/json", json::object(&text)))
+    Ok(present::with_type(StatusCode::OK, "application/json", json::write(&text)))
 }
 
 /// `openapi.v2.Document` of gnostic: swagger = 1, info = 2 (title = 1, version = 2), paths = 8.

@@ -8,11 +8,10 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::ids::Revision;
-use crate::object::Kind;
+use crate::object::{Kind, json};
 use crate::store::Entry;
 use crate::time::Wall;
 
-use super::json;
 use super::negotiate::{Form, OBJECTS, View, Wanted, negotiate};
 use super::params::Params;
 use super::status::Status;
@@ -56,7 +55,7 @@ impl Lens {
     /// Answers with one object.
     pub fn object(&self, code: StatusCode, entry: &Entry) -> Response<Body> {
         let mut body = Vec::with_capacity(entry.json.len() + 1);
-        self.write_object(&mut body, &entry.json, true);
+        self.write_entry(&mut body, entry, true);
         self.respond(code, body)
     }
 
@@ -67,38 +66,45 @@ impl Lens {
             View::Table => {
                 let rows: Vec<_> = entries.map(|e| table::row(self.kind, &e.value(), self.include, self.now)).collect();
                 let meta: Value = serde_json::from_str(&meta.json()).expect("list metadata is JSON");
-                body = json::object(&table::document(self.kind, &meta, &rows, true));
+                body = json::write(&table::document(self.kind, &meta, &rows, true));
             }
             View::Metadata => {
                 write_list_head(&mut body, "PartialObjectMetadataList", "meta.k8s.io/v1", meta);
                 write_items(&mut body, entries, |out, e| {
-                    json::write_object(out, table::partial_metadata(&e.value()).to_string().as_bytes());
+                    out.extend(json::write(&table::partial_metadata(&e.value())));
                 });
             }
             View::Whole | View::Aggregated => {
                 let kind = format!("{}List", self.kind.kind);
                 write_list_head(&mut body, &kind, &self.kind.api_version(), meta);
-                write_items(&mut body, entries, |out, e| json::write_item(out, &e.json));
+                let head = json::head(self.kind);
+                let entries: Vec<&Entry> = entries.collect();
+                body.reserve(entries.iter().map(|e| e.json.len() + 1).sum());
+                write_items(&mut body, entries.into_iter(), |out, e| json::write_item(out, &head, &e.json));
             }
         }
         self.respond(StatusCode::OK, body)
     }
 
     /// Appends one object in JSON. `columns` says whether a table describes its columns.
-    pub fn write_object(&self, out: &mut Vec<u8>, json: &[u8], columns: bool) {
+    pub fn write_entry(&self, out: &mut Vec<u8>, entry: &Entry, columns: bool) {
         if self.wanted.view == View::Whole {
-            return json::write_object(out, json);
+            return out.extend_from_slice(&entry.json);
         }
-        let object: Value = serde_json::from_slice(json).expect("an entry holds valid JSON");
-        let shown = match self.wanted.view {
+        self.write_object(out, &entry.value(), columns);
+    }
+
+    /// Appends one object that is not shown as it is.
+    pub fn write_object(&self, out: &mut Vec<u8>, object: &Value, columns: bool) {
+        out.extend(match self.wanted.view {
+            View::Whole => json::write(object),
             View::Table => {
-                let row = table::row(self.kind, &object, self.include, self.now);
+                let row = table::row(self.kind, object, self.include, self.now);
                 let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                table::document(self.kind, &meta, &[row], columns)
+                json::write(&table::document(self.kind, &meta, &[row], columns))
             }
-            _ => table::partial_metadata(&object),
-        };
-        out.extend(json::object(&shown));
+            View::Metadata | View::Aggregated => json::write(&table::partial_metadata(object)),
+        });
     }
 
     /// Returns the lens with a later time, for the ages in a watch.
@@ -160,7 +166,7 @@ pub fn document(form: Form, code: StatusCode, mut json: Vec<u8>) -> Response<Bod
 
 /// Answers with a value as a JSON document.
 pub fn value(value: &Value) -> Response<Body> {
-    document(Form::Json, StatusCode::OK, json::object(value))
+    document(Form::Json, StatusCode::OK, json::write(value))
 }
 
 /// Answers with a body of a media type. Nothing here may be kept by a cache in between.

@@ -50,6 +50,13 @@ pub const MAX_STREAMS: u32 = 100;
 /// clients do the same in the other direction.
 pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How long what was sent may wait for a client that does not read before the connection is closed.
+pub const UNREAD: Duration = Duration::from_secs(60);
+
+/// How much of an answer is held for a client that is slow to take it, in bytes a connection or stream. The rest is
+/// made when it is taken.
+pub const HELD: usize = 128 * 1024;
+
 /// How long requests under way may take to end when the server stops.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
@@ -198,21 +205,30 @@ impl Server {
 
 fn connections() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(HELD);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(HELD)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     builder
 }
 
-/// Watches may be silent for an hour; a client whose machine is gone must be noticed all the same.
+/// Watches may be silent for an hour; a client whose machine is gone must be noticed all the same, and one that does not
+/// read must not be waited for.
 fn keep_alive(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    let set = SockRef::from(stream).set_tcp_keepalive(&keepalive).and_then(|()| stream.set_nodelay(true));
+    let socket = SockRef::from(stream);
+    let set = socket.set_tcp_keepalive(&keepalive).and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD)));
+    let set = set.and_then(|()| stream.set_nodelay(true));
     if let Err(error) = set {
         tracing::debug!(%error, "cannot set socket options");
     }

@@ -4,6 +4,7 @@
 //! Objects are raw JSON here, so that no field is lost; what is known about their shape comes from the upstream
 //! schema, never from a struct written by hand. The room is pure: it may not read a clock or draw a random number.
 
+pub mod json;
 pub mod key;
 pub mod kinds;
 pub mod note;

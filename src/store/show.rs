@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::ids::{PersistId, Uid};
-use crate::object::Key;
+use crate::object::{Key, json};
 use crate::time::Now;
 
 use super::change::Committed;
 use super::parts::{Parts, to_json};
 use super::record::Draft;
 use super::render::{observation, render};
+use super::small::SmallMap;
 use super::snapshot::Entry;
 use super::state::{Batch, Receipt, Store, Ticket, entry_of};
 
@@ -142,7 +143,7 @@ impl Store {
         }
         self.objects.remove(&uid);
         let key = &parts.birth.key;
-        if self.names.get_mut(key).is_some_and(|uids| uids.remove(&uid) && uids.is_empty()) {
+        if self.names.get_mut(key).is_some_and(|uids| uids.remove(&uid).is_some() && uids.is_empty()) {
             self.names.remove(key);
         }
     }
@@ -223,7 +224,7 @@ impl Store {
         if let Some(old) = old {
             if old.uid == uid {
                 value["metadata"]["resourceVersion"] = old.revision.to_string().into();
-                if *to_json(&value) == *old.json {
+                if json::write(&value) == *old.json {
                     return;
                 }
             } else {
@@ -237,7 +238,7 @@ impl Store {
 
     /// Finds what is to be seen at a key: of objects the oldest, else something ephemeral, else a projection.
     pub(super) fn visible(&self, key: &Key) -> Option<(Uid, Value)> {
-        let uids = self.names.get(key).into_iter().flatten();
+        let uids = self.names.get(key).into_iter().flat_map(SmallMap::keys);
         let durable = uids.filter_map(|uid| {
             let object = self.objects.get(uid)?;
             let shown = object.shown.as_ref()?;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::ids::{Revision, Uid};
-use crate::object::{Key, Kind, kinds};
+use crate::object::{Key, Kind, json, kinds};
 
 /// How many events of one kind a watcher may be behind before it is told to list again.
 pub const HISTORY_PER_KIND: usize = 1_024;
@@ -22,7 +22,7 @@ pub struct Entry {
     pub uid: Uid,
     /// `metadata.resourceVersion`.
     pub revision: Revision,
-    /// The whole object: compact JSON, keys sorted.
+    /// The whole object, as `object::json` writes it: compact JSON in one order.
     pub json: Arc<[u8]>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
@@ -54,7 +54,7 @@ impl Entry {
         Self {
             uid,
             revision,
-            json: serde_json::to_vec(object).expect("a JSON value serialises").into(),
+            json: json::write(object).into(),
             labels,
             controller: controller_of(object),
             owners: owners_of(object),
@@ -216,7 +216,8 @@ impl Snapshot {
     /// Returns the events of `kind` after `from`, oldest first.
     ///
     /// # Errors
-    /// [`TooOld`] if some of them are forgotten already.
+    /// [`TooOld`] if some of them are forgotten already, or if `from` is no number of this node and process: nothing is
+    /// known of what lies between.
     pub fn events_since(
         &self,
         kind: &'static Kind,
@@ -224,7 +225,7 @@ impl Snapshot {
     ) -> Result<impl Iterator<Item = &Arc<WatchEvent>>, TooOld> {
         let history = self.history.get(kind.definition);
         let oldest = history.map_or(self.floor, |h| h.floor.max(self.floor));
-        if from < oldest {
+        if from < oldest || from > self.revision || from.tag() != self.revision.tag() {
             return Err(TooOld { asked: from, oldest });
         }
         let events = history.into_iter().flat_map(move |h| {

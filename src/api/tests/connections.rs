@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::api::{ApiError, Config, Tls, now, serve};
+use crate::api::{Config, Server, Tls, now, serve};
 use crate::trust::{ADMINS, Authority};
 
 use super::{Cluster, FakeLogs, MAPS};
@@ -25,11 +25,11 @@ use super::{Cluster, FakeLogs, MAPS};
 const NAME: &str = "kubernetes";
 
 /// A served cluster and its authority.
-struct Served {
-    cluster: Cluster,
+pub(super) struct Served {
+    pub(super) cluster: Cluster,
     address: std::net::SocketAddr,
     authority: Authority,
-    server: JoinHandle<Result<(), ApiError>>,
+    server: JoinHandle<()>,
 }
 
 /// How a client connects.
@@ -42,18 +42,32 @@ struct Client<'a> {
 }
 
 async fn served() -> Served {
-    let cluster = Cluster::new().await;
+    serving(Cluster::new().await).await
+}
+
+pub(super) async fn serving(cluster: Cluster) -> Served {
     let authority = Authority::new(KeyPair::generate().unwrap(), "skein", now()).unwrap();
     let key = KeyPair::generate().unwrap();
     let chain = authority.server(&key, &[NAME.into()], &["127.0.0.1".parse().unwrap()], now()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tls = Tls { chain, key: key.serialize_pem(), client_ca: authority.pem().to_owned() };
-    let serving = serve(Config { listener, tls }, cluster.handle.clone(), Arc::new(FakeLogs), cluster.shutdown.clone());
-    Served { server: tokio::spawn(serving), cluster, address, authority }
+    let server = Server::new(Arc::clone(&cluster.api), &tls).unwrap();
+    let shutdown = cluster.shutdown.clone();
+    let server = tokio::spawn(async move { server.run(listener, shutdown).await });
+    Served { server, cluster, address, authority }
 }
 
 impl Served {
+    /// Connects as administrator with HTTP/1.1 and asks for a path; what is answered is the caller's to read.
+    pub(super) async fn ask(&self, path: &str) -> TlsStream<TcpStream> {
+        let client = Client { alpn: &[], signed_by: Some(&self.authority), ..ANYBODY };
+        let mut stream = self.connect(client).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        stream
+    }
+
     async fn connect(&self, client: Client<'_>) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.pem().as_bytes()).unwrap()).unwrap();
@@ -158,7 +172,7 @@ async fn the_server_ends_watches_cleanly_and_then_itself() {
         }
     }
     let ended = tokio::time::timeout(Duration::from_secs(5), served.server).await;
-    ended.expect("the server ends soon").unwrap().unwrap();
+    ended.expect("the server ends soon").unwrap();
     assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
 }
 

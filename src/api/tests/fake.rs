@@ -14,7 +14,7 @@ use crate::object::kinds::NAMESPACE;
 use crate::store::{Change, Committed, Entry, Precondition, Rejected, Snapshot};
 
 pub fn empty() -> Snapshot {
-    Snapshot::starting_at(Revision(100))
+    Snapshot::starting_at(Revision(100 << 16))
 }
 
 /// Takes requests until every handle is gone.
@@ -103,7 +103,7 @@ fn show(snapshot: &mut Snapshot, key: &Key, mut object: Value) -> Committed {
     if let Some(entry) = snapshot.get(key).filter(|e| e.value() == object) {
         return Committed { entry: Arc::clone(entry), removed: false };
     }
-    let revision = Revision(snapshot.revision().0 + 10);
+    let revision = Revision(snapshot.revision().0 + (10 << 16));
     object["metadata"]["resourceVersion"] = revision.to_string().into();
     let entry = Arc::new(Entry::of(key.clone(), revision, &object));
     snapshot.show(key, Some(Arc::clone(&entry)), revision);
@@ -111,7 +111,7 @@ fn show(snapshot: &mut Snapshot, key: &Key, mut object: Value) -> Committed {
 }
 
 fn remove(snapshot: &mut Snapshot, entry: &Entry) -> Committed {
-    let revision = Revision(snapshot.revision().0 + 10);
+    let revision = Revision(snapshot.revision().0 + (10 << 16));
     snapshot.show(&entry.key, None, revision);
     Committed { entry: Arc::new(entry.clone()), removed: true }
 }

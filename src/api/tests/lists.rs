@@ -125,12 +125,14 @@ async fn a_revision_may_be_asked_for() {
         ("resourceVersionMatch=Exact&resourceVersion=0".to_owned(), 422),
         ("resourceVersionMatch=Roughly&resourceVersion=5".to_owned(), 422),
         ("resourceVersion=old".to_owned(), 422),
-        (format!("resourceVersion={}", now + 1), 504),
+        (format!("resourceVersion={}", now + (1 << 16)), 504),
+        // The number of another node says nothing of what this one has.
+        (format!("resourceVersion={}", now - 1), 410),
     ] {
         let (found, answer) = cluster.get(&format!("{MAPS}?{query}")).await;
         assert_eq!(found, code, "{query}: {answer}");
     }
-    let (_, status) = cluster.get(&format!("{MAPS}/m0?resourceVersion={}", now + 1)).await;
+    let (_, status) = cluster.get(&format!("{MAPS}/m0?resourceVersion={}", now + (1 << 16))).await;
     assert_eq!(status["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
 }
 

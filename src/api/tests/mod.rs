@@ -4,9 +4,11 @@ mod connections;
 mod fake;
 mod lists;
 mod objects;
+mod slow;
 mod watches;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
@@ -48,10 +50,16 @@ fn admin() -> User {
 impl Cluster {
     /// Makes a cluster with the namespace `default`.
     async fn new() -> Self {
+        Self::with_patience(super::watch::PATIENCE).await
+    }
+
+    /// Makes one that cuts off watches which are not read for so long.
+    async fn with_patience(patience: Duration) -> Self {
         let (handle, door) = door(fake::empty());
         tokio::spawn(fake::run(door));
         let shutdown = CancellationToken::new();
-        let api = Arc::new(Api::new(handle.clone(), Arc::new(FakeLogs), shutdown.clone()));
+        let api = Api::with_patience(handle.clone(), Arc::new(FakeLogs), shutdown.clone(), patience);
+        let api = Arc::new(api);
         let cluster = Self { api, handle, shutdown };
         let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "default"}});
         assert_eq!(cluster.post("/api/v1/namespaces", &namespace).await.0, 201);

@@ -3,32 +3,37 @@
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::Request;
+use axum::http::{Request, Response};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::{Cluster, MAPS};
 
 /// A watch, read line by line.
-struct Lines {
+pub(super) struct Lines {
     stream: BodyDataStream,
     rest: Vec<u8>,
 }
 
 impl Lines {
-    async fn of(cluster: &Cluster, query: &str) -> Self {
+    pub(super) async fn of(cluster: &Cluster, query: &str) -> Self {
         Self::accepting(cluster, query, "application/json").await
     }
 
     async fn accepting(cluster: &Cluster, query: &str, accept: &str) -> Self {
         let request = Request::get(format!("{MAPS}?watch=true&{query}")).header("accept", accept);
         let response = cluster.answer(request.body(Body::empty()).unwrap()).await;
+        Self::reading(response)
+    }
+
+    /// Reads the lines of an answer.
+    pub(super) fn reading(response: Response<Body>) -> Self {
         assert_eq!(response.status(), 200);
         Self { stream: response.into_body().into_data_stream(), rest: Vec::new() }
     }
 
     /// The next line; `None` at the clean end.
-    async fn next(&mut self) -> Option<Value> {
+    pub(super) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
@@ -159,8 +164,9 @@ async fn initial_events_end_with_a_mark() {
 #[tokio::test]
 async fn a_watch_from_what_is_forgotten_is_told_to_list_again() {
     let cluster = Cluster::new().await;
-    let future = cluster.handle.snapshot().revision().0 + 1;
-    for revision in [99, future] {
+    let foreign = cluster.handle.snapshot().revision().0 - 1;
+    let future = cluster.handle.snapshot().revision().0 + (1 << 16);
+    for revision in [99, foreign, future] {
         let mut lines = Lines::of(&cluster, &format!("resourceVersion={revision}")).await;
         let line = lines.next().await.unwrap();
         assert_eq!((&line["type"], &line["object"]["kind"]), (&json!("ERROR"), &json!("Status")));

@@ -13,9 +13,9 @@ use crate::api::params::Params;
 use crate::api::present::{self, Lens, ListMeta};
 use crate::api::status::Status;
 use crate::api::watch::{self, Options, Scope};
-use crate::api::{Api, json, now, revision};
+use crate::api::{Api, now, revision};
 use crate::ids::Revision;
-use crate::object::{Key, Kind, write};
+use crate::object::{Key, Kind, json, write};
 use crate::store::{Entry, Snapshot};
 
 /// How long a read waits for a revision that is not shown yet.
@@ -40,7 +40,7 @@ pub fn scale(api: &Api, key: &Key, headers: &HeaderMap) -> Result<Response<Body>
     let form = negotiate(headers, WHOLE)?.form;
     let snapshot = api.handle.snapshot();
     let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
-    Ok(present::document(form, StatusCode::OK, json::object(&write::scale(&entry.value()))))
+    Ok(present::document(form, StatusCode::OK, json::write(&write::scale(&entry.value()))))
 }
 
 /// Answers with a list, or with a watch if that is asked for.
@@ -61,7 +61,7 @@ pub async fn collection(
         if options.needs_fresh() {
             fresh(api, revision(params)?).await?;
         }
-        return Ok(watch::watch(scope, options, lens, api.handle.snapshots(), api.shutdown.clone()));
+        return Ok(watch::watch(&api.hub, scope, options, lens, api.shutdown.clone()));
     }
     list(api, &scope, lens, params).await
 }
@@ -142,10 +142,14 @@ fn exact(api: &Api, revision: Revision) -> Result<Snapshot, Status> {
     api.lists.find(revision, Instant::now()).ok_or_else(gone)
 }
 
-/// A snapshot that is at least as new as `asked`, waiting a little for it.
+/// A snapshot that is at least as new as `asked`, waiting a little for it. Another node's number says nothing of what
+/// this one has: whoever brings one reads anew.
 async fn fresh(api: &Api, asked: Option<Revision>) -> Result<Snapshot, Status> {
     let asked = asked.unwrap_or_default();
     let mut snapshots = api.handle.snapshots();
+    if asked.0 > 0 && asked.tag() != snapshots.borrow().revision().tag() {
+        return Err(Status::expired(format!("resource version {asked} is another node's")));
+    }
     let shown = tokio::time::timeout(FRESH_WITHIN, snapshots.wait_for(|s| s.revision() >= asked)).await;
     match shown {
         Ok(Ok(snapshot)) => return Ok(snapshot.clone()),

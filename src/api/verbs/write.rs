@@ -13,10 +13,10 @@ use crate::api::dispatch::Call;
 use crate::api::params::Params;
 use crate::api::present::{self, Lens};
 use crate::api::status::{Cause, Details, Status};
-use crate::api::{Api, body, json, now};
+use crate::api::{Api, body, now};
 use crate::object::patch::PatchType;
 use crate::object::write::{self, FieldValidation, Part, WriteError, Written};
-use crate::object::{Key, Kind, validation};
+use crate::object::{Key, Kind, json, validation};
 use crate::store::{Change, Committed, Precondition, Rejected};
 
 /// How often a write is computed anew because the object was changed meanwhile.
@@ -96,7 +96,7 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
     let answer = match part {
         Part::Spec | Part::Status => lens.object(StatusCode::OK, &committed.entry),
         Part::Scale => {
-            present::document(lens.form(), StatusCode::OK, json::object(&write::scale(&committed.entry.value())))
+            present::document(lens.form(), StatusCode::OK, json::write(&write::scale(&committed.entry.value())))
         }
     };
     Ok(warn(answer, &warnings))

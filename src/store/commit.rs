@@ -138,7 +138,7 @@ impl Store {
 
     /// Notes name and turn of an object.
     pub(super) fn register_birth(&mut self, uid: Uid, birth: &Birth) {
-        self.names.entry(birth.key.clone()).or_default().insert(uid);
+        self.names.entry(birth.key.clone()).or_default().insert(uid, ());
         self.note_turn(birth);
     }
 
@@ -215,8 +215,11 @@ impl Store {
         };
         let record = self.scribe.write(Draft::Change(uid, birth, spec, &chunk));
         let kept = Kept { hash, chunk: value_range(&record), record: Arc::clone(&record) };
-        self.objects.get_mut(&uid).expect("a document belongs to an object").changes.push(kept);
-        self.documents.put(uid, document);
+        self.objects.get_mut(&uid).expect("a document belongs to an object").keep_change(kept);
+        // Most objects are never edited: what was just made is not kept alive.
+        if birth.is_none() {
+            self.documents.put(uid, document);
+        }
         self.tell(record);
     }
 

@@ -148,7 +148,8 @@ impl Store {
                 return Err(refused(source));
             }
         };
-        if let (Some(birth), false) = (&birth, self.objects.contains_key(&uid)) {
+        let born = !self.objects.contains_key(&uid);
+        if let (Some(birth), true) = (&birth, born) {
             let parts = Parts::new(birth.clone(), &Value::Object(serde_json::Map::new()));
             self.objects.insert(uid, Object::new(parts));
             self.register_birth(uid, birth);
@@ -166,10 +167,12 @@ impl Store {
         }
         after.intent = to_json(&settled.intent);
         after.spec_changes += u64::from(spec);
-        self.documents.put(uid, merged);
+        if !born {
+            self.documents.put(uid, merged);
+        }
         self.reallocate(uid, &after.birth.key.clone(), Some(&after));
         if let Some(object) = self.objects.get_mut(&uid) {
-            object.changes.push(Kept { hash, record: Arc::clone(&record.raw), chunk: at });
+            object.keep_change(Kept { hash, record: Arc::clone(&record.raw), chunk: at });
         }
         self.save(record.raw);
         self.settle_merged(uid, after, true);

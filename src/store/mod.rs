@@ -14,7 +14,7 @@
 //!
 //! Files: `class` is the table of what is what. `leaves`, `path`, `inflate` take objects apart and put them together;
 //! `document` (with `scan` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
-//! `parts` what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
+//! `parts` (with `small`) what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
 //! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `repair` makes
 //! valid what sides made together, `notices` tells what was lost; `news` and `holdings` give records to peers. `reach` projects how nodes are.
 //!
@@ -63,6 +63,7 @@ mod restore;
 mod revision;
 mod scan;
 mod show;
+mod small;
 mod state;
 mod status;
 mod uid;

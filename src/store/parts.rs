@@ -1,6 +1,6 @@
 //! One object in parts: what is known of it, each part merged by a rule of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -11,6 +11,7 @@ use crate::time::Wall;
 
 use super::document::Hash;
 use super::register::{Register, Slot, Told};
+use super::small::SmallMap;
 
 /// How an object came to be. Of two births of one uid the lesser stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +83,9 @@ pub struct Parts {
     /// If it is to go.
     pub mark: Option<Arc<Mark>>,
     /// What was decided about it.
-    pub registers: Arc<BTreeMap<Slot, Register>>,
+    pub registers: Arc<SmallMap<Slot, Register>>,
     /// What clients say about its status: by field, or by condition.
-    pub told: Arc<BTreeMap<String, Told>>,
+    pub told: Arc<SmallMap<String, Told>>,
     /// Whether it is gone for good.
     pub gone: bool,
 }
@@ -154,13 +155,22 @@ pub struct Object {
     /// What says that it is to go: only marks that no other one covers, so that every node keeps the same.
     pub marks: Vec<KeptMark>,
     /// What kubelets saw; shown at once.
-    pub observed: BTreeMap<NodeId, Register>,
+    pub observed: SmallMap<NodeId, Register>,
 }
 
 impl Object {
     /// Makes a new one.
     pub fn new(working: Parts) -> Self {
-        Self { working, shown: None, pending: 0, changes: Vec::new(), marks: Vec::new(), observed: BTreeMap::new() }
+        Self { working, shown: None, pending: 0, changes: Vec::new(), marks: Vec::new(), observed: SmallMap::default() }
+    }
+
+    /// Keeps a change, whose parents are kept already.
+    pub fn keep_change(&mut self, change: Kept) {
+        if self.changes.len() < 4 {
+            // Most objects have one or two.
+            self.changes.reserve_exact(1);
+        }
+        self.changes.push(change);
     }
 
     /// Keeps a mark. Returns whether it adds anything to those that are kept.

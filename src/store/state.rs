@@ -29,6 +29,7 @@ use super::register::Register;
 use super::render::{observation, render};
 use super::revision::Revisions;
 use super::show::Step;
+use super::small::SmallMap;
 use super::snapshot::{Entry, Snapshot};
 use super::waiting::Waiting;
 
@@ -104,7 +105,7 @@ pub struct Store {
     pub(super) clock: u64,
     pub(super) objects: BTreeMap<Uid, Object>,
     /// Objects by name, hidden ones and those on their way out included.
-    pub(super) names: BTreeMap<Key, BTreeSet<Uid>>,
+    pub(super) names: BTreeMap<Key, SmallMap<Uid, ()>>,
     pub(super) graves: BTreeMap<Uid, Grave>,
     /// The highest turn of each origin.
     pub(super) turns: BTreeMap<Uid, u64>,
@@ -223,7 +224,7 @@ impl Store {
 
     /// Finds the object that has a name, what is not durable yet counted.
     pub(super) fn holder(&self, key: &Key) -> Option<(Uid, &Object)> {
-        let uids = self.names.get(key)?.iter();
+        let uids = self.names.get(key)?.keys();
         let alive = uids.filter_map(|uid| Some((*uid, self.objects.get(uid)?))).filter(|(_, o)| !o.working.gone);
         alive.min_by_key(|(uid, object)| object.seniority(*uid))
     }

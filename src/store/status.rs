@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::class;
 use super::parts::Parts;
 use super::register::{Register, Slot, Told};
+use super::small::SmallMap;
 
 type Fields = Map<String, Value>;
 
@@ -102,7 +103,7 @@ pub fn by_part(fields: &Fields) -> BTreeMap<String, Value> {
     parts
 }
 
-fn told_fields(told: &BTreeMap<String, Told>) -> Value {
+fn told_fields(told: &SmallMap<String, Told>) -> Value {
     let value = |told: &Told| serde_json::from_slice(told.value.as_deref()?).ok();
     Value::Object(joined(told.iter().filter_map(|(part, told)| Some((part.clone(), value(told)?)))))
 }

@@ -16,6 +16,7 @@ mod news;
 mod reach;
 mod records;
 mod services;
+mod size;
 mod speed;
 mod status;
 mod tickets;

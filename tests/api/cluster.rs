@@ -35,7 +35,8 @@ pub struct Cluster {
     driver: JoinHandle<()>,
 }
 
-struct NoLogs;
+/// Containers that say nothing.
+pub struct NoLogs;
 
 impl Logs for NoLogs {
     fn open(&self, _: &str, container: &str, _: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {

@@ -7,6 +7,7 @@
 mod cluster;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod history;
 mod kinds;
 mod refused;
 mod survives;

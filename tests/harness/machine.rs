@@ -8,6 +8,7 @@ use skein::ids::PersistId;
 use skein::node::{Effect, Input, Node, io::TICK};
 use skein::runtime::fake::{FakeRuntime, Knobs};
 use skein::store::Snapshot;
+use skein::store::record::{Body, Record};
 use skein::time::{Mono, Now, Wall};
 
 use super::config::config;
@@ -23,6 +24,8 @@ const LAZY: Duration = Duration::from_secs(2);
 pub struct Machine {
     /// What the agent drives; tests break it.
     pub docker: FakeRuntime,
+    /// A planted bug: ceilings of versions do not reach the disk, and the wall clock stands still.
+    pub forgets_ceilings: bool,
     files: MemoryFiles,
     now: Duration,
     next_tick: Duration,
@@ -54,6 +57,7 @@ impl Machine {
     pub fn new() -> Self {
         let mut machine = Self {
             docker: FakeRuntime::new(1, Knobs::default()),
+            forgets_ceilings: false,
             files: MemoryFiles::default(),
             now: Duration::ZERO,
             next_tick: TICK,
@@ -69,7 +73,8 @@ impl Machine {
 
     /// Returns this moment.
     pub fn clock(&self) -> Now {
-        Now { mono: Mono(self.now), wall: WALL + self.now }
+        let wall = if self.forgets_ceilings { WALL } else { WALL + self.now };
+        Now { mono: Mono(self.now), wall }
     }
 
     /// Returns the cluster as the agent shows it; nothing without an agent.
@@ -180,9 +185,15 @@ impl Machine {
 
     fn append(&mut self, id: PersistId, records: &[Vec<u8>], urgent: bool) {
         let Some(agent) = &mut self.agent else { return };
+        let forgotten = |record: &&Vec<u8>| self.forgets_ceilings && is_ceiling(record);
+        let records: Vec<_> = records.iter().filter(|record| !forgotten(record)).collect();
         agent.log.append(records).expect("memory can be written");
         let at = self.now + if urgent { URGENT } else { LAZY };
         let at = agent.unsynced.map_or(at, |(_, earlier)| at.min(earlier));
         agent.unsynced = Some((id, at));
     }
+}
+
+fn is_ceiling(record: &[u8]) -> bool {
+    matches!(Record::read(record).map(|record| record.body), Ok(Body::Ceiling { .. }))
 }

@@ -20,6 +20,8 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Placement {
     /// When to try next.
     waiting: BTreeMap<Key, Mono>,
+    /// Nothing is to be tried before: thousands may wait while the node has other things to do.
+    next: Mono,
     /// Bindings that are not shown yet. Until they are, the view has room that is taken (rule 12).
     bindings: usize,
     /// What is known of nodes and bound pods, to be refreshed rather than read anew.
@@ -31,6 +33,7 @@ impl Placement {
     pub fn start(&mut self, view: &Snapshot) {
         let pods = view.list(&kinds::POD, None).filter(|e| waits(e));
         self.waiting = pods.map(|e| (e.key.clone(), Mono::default())).collect();
+        self.next = Mono::default();
     }
 
     /// Forgets the pods that wait: another node decides now.
@@ -48,6 +51,9 @@ impl Placement {
         let key = event.key();
         if key.kind == &kinds::POD {
             let fresh = event.new.as_ref().filter(|e| waits(e));
+            if fresh.is_some() {
+                self.next = Mono::default();
+            }
             match fresh {
                 Some(_) if event.old.is_none() => drop(self.waiting.insert(key.clone(), Mono::default())),
                 Some(_) => drop(self.waiting.entry(key.clone()).or_default()),
@@ -56,6 +62,7 @@ impl Placement {
         }
         if frees_room(event) {
             self.waiting.values_mut().for_each(|at| *at = Mono::default());
+            self.next = Mono::default();
         }
     }
 }
@@ -81,9 +88,16 @@ fn frees_room(event: &WatchEvent) -> bool {
 impl Node {
     /// Tries to place every pod that is due.
     pub(super) fn place_pods(&mut self, now: Now) {
+        if now.mono < self.placement.next {
+            return;
+        }
         let due: Vec<Key> =
             self.placement.waiting.iter().filter(|(_, at)| **at <= now.mono).map(|(k, _)| k.clone()).collect();
-        if due.is_empty() || self.placement.bindings > 0 {
+        if due.is_empty() {
+            self.placement.next = self.placement.waiting.values().min().copied().unwrap_or(now.mono + RETRY);
+            return;
+        }
+        if self.placement.bindings > 0 {
             return;
         }
         let mut view = self.placement.view.refreshed(self.store.snapshot());
@@ -101,6 +115,8 @@ impl Node {
     fn place(&mut self, now: Now, view: &mut View, entry: &Entry) {
         let Some(pod) = entry.typed::<Pod>() else { return };
         if !scheduler::is_waiting(&pod) {
+            // Another scheduler's, or gated: it is looked at again when it changes.
+            self.placement.waiting.remove(&entry.key);
             return;
         }
         match scheduler::schedule(view, &pod) {

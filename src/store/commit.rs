@@ -113,7 +113,8 @@ impl Store {
         if let Some(value) = observed {
             let stamp =
                 Stamp { major: self.scribe.incarnation, minor: self.scribe.next_seq(), author: self.scribe.node };
-            object.observed.insert(stamp.author, Register::draft(stamp, value));
+            let before = object.observed.insert(stamp.author, Register::draft(stamp, value));
+            self.held.remove_all(before.iter().filter_map(|register| register.record.as_ref()));
             self.unwritten.insert(uid);
             self.news.saw(uid);
         }
@@ -188,9 +189,7 @@ impl Store {
             Write::Mark => {
                 let Some(mark) = &after.mark else { return };
                 let record = self.scribe.write(Draft::Mark(uid, mark));
-                if let Some(object) = self.objects.get_mut(&uid) {
-                    object.keep_mark(Mark::clone(mark), Arc::clone(&record));
-                }
+                self.keep_mark(uid, Mark::clone(mark), &record);
                 self.tell(record);
             }
             Write::Bury => {

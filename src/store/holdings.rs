@@ -1,12 +1,13 @@
 //! The live records that this node holds: what a log is rewritten from, what peers compare and give each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::Uid;
 
-use super::parts::{Object, Parts};
-use super::record::RecordId;
+use super::index::Index;
+use super::parts::{Mark, Object, Parts};
+use super::record::{Record, RecordId};
 use super::register::Register;
 use super::state::Store;
 
@@ -29,44 +30,145 @@ impl Store {
         register.record.clone().unwrap_or_else(|| self.observation_record(uid, register))
     }
 
-    /// Lists the ids of all live records that peers should have, in no order: all but the ceiling, Events, records of a
-    /// newer version, and what is not durable on this node's disk. Only observations need not be durable: they are told
-    /// before that too. Stores that hold the same list the same.
+    /// Returns the records that peers should have: all live ones but the ceiling, Events, records of a newer version,
+    /// and what is not durable on this node's disk. Only observations need not be durable: they are told before that
+    /// too. Stores that hold the same have the same.
+    pub fn held(&self) -> &Index {
+        &self.held
+    }
+
+    /// Lists the ids of what [`Store::held`] is to hold, by a walk over all objects.
     pub fn record_ids(&self) -> Vec<RecordId> {
         let mut ids = Vec::with_capacity(3 * self.objects.len() + self.graves.len());
-        self.visit_held(&mut |id, _| ids.push(id));
+        self.visit_held(&mut |record| ids.push(RecordId::of(record)));
         ids
     }
 
     /// Returns the records that are held of `ids`, in an order in which they can be merged.
     pub fn records_of(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {
-        let mut records = Vec::with_capacity(ids.len());
-        if !ids.is_empty() {
-            self.visit_held(&mut |id, record| {
-                if ids.contains(&id) {
-                    records.push(Arc::clone(record));
-                }
-            });
+        let mut by_object: BTreeMap<Uid, Vec<Arc<[u8]>>> = BTreeMap::new();
+        for record in ids.iter().filter_map(|id| self.held.get(id)) {
+            by_object.entry(subject(record)).or_default().push(Arc::clone(record));
         }
-        records
+        for (uid, records) in by_object.iter_mut().filter(|(_, records)| records.len() > 1) {
+            let changes = self.objects.get(uid).map(|object| &*object.changes).unwrap_or_default();
+            let places: BTreeMap<_, usize> = changes.iter().map(|kept| place(&kept.record)).zip(0..).collect();
+            records.sort_by_key(|record| places.get(&place(record)).copied().unwrap_or(usize::MAX));
+        }
+        by_object.into_values().flatten().collect()
     }
 
-    fn visit_held(&self, visit: &mut dyn FnMut(RecordId, &Arc<[u8]>)) {
-        let mut durable = |record: &Arc<[u8]>| {
-            let id = RecordId::of(record);
-            if !self.unsaved.has(id) {
-                visit(id, record);
+    fn visit_held(&self, visit: &mut dyn FnMut(&Arc<[u8]>)) {
+        for uid in self.objects.keys() {
+            self.visit_held_of(*uid, visit);
+        }
+        let graves = self.graves.values().map(|grave| &grave.record);
+        graves.filter(|record| self.is_saved(record)).for_each(visit);
+    }
+
+    /// What is held of an object; its tombstone apart.
+    fn visit_held_of(&self, uid: Uid, visit: &mut dyn FnMut(&Arc<[u8]>)) {
+        let Some(object) = self.objects.get(&uid) else { return };
+        // Nothing of an object whose first change is not durable.
+        let Some(shown) = &object.shown else { return };
+        let mut saved = |record: &Arc<[u8]>| {
+            if self.is_saved(record) {
+                visit(record);
             }
         };
-        for object in self.objects.values() {
-            // Nothing of an object whose first change is not durable.
-            let Some(shown) = &object.shown else { continue };
-            visit_documents(object, &mut durable);
-            visit_parts(shown, &mut durable);
-            object.observed.values().filter_map(|register| register.record.as_ref()).for_each(&mut durable);
-        }
-        self.graves.values().for_each(|grave| durable(&grave.record));
+        visit_documents(object, &mut saved);
+        visit_parts(shown, &mut saved);
+        object.observed.values().filter_map(|register| register.record.as_ref()).for_each(saved);
     }
+
+    fn is_saved(&self, record: &Arc<[u8]>) -> bool {
+        !self.unsaved.has(RecordId::of(record))
+    }
+
+    /// Puts all that is to be held of an object into the index. Where much of an object is replaced at once, call
+    /// [`Store::release`] before, and this after.
+    pub(super) fn hold(&mut self, uid: Uid) {
+        let mut records = Vec::new();
+        self.visit_held_of(uid, &mut |record| records.push(Arc::clone(record)));
+        records.iter().for_each(|record| self.held.insert(record));
+    }
+
+    /// Takes all that is held of an object out of the index; its tombstone stays.
+    pub(super) fn release(&mut self, uid: Uid) {
+        let mut records = Vec::new();
+        self.visit_held_of(uid, &mut |record| records.push(Arc::clone(record)));
+        self.held.remove_all(&records);
+    }
+
+    /// Takes out of the index what an object showed before and does not any more.
+    pub(super) fn release_replaced(&mut self, before: &Parts, now: &Parts) {
+        if Arc::ptr_eq(&before.registers, &now.registers) && Arc::ptr_eq(&before.told, &now.told) {
+            return;
+        }
+        let mut still: BTreeSet<_> = BTreeSet::new();
+        visit_parts(now, &mut |record| {
+            still.insert(place(record));
+        });
+        visit_parts(before, &mut |record| {
+            if !still.contains(&place(record)) {
+                self.held.remove(record);
+            }
+        });
+    }
+
+    /// Puts records that have become durable into the index, if they are still to be held.
+    pub(super) fn hold_saved(&mut self, records: &[Arc<[u8]>]) {
+        for record in records {
+            self.hold_record(subject(record), record);
+        }
+    }
+
+    /// Puts a record of an object into the index, if it is to be held.
+    pub(super) fn hold_record(&mut self, uid: Uid, record: &Arc<[u8]>) {
+        if self.is_of(uid, record) && self.is_saved(record) {
+            self.held.insert(record);
+        }
+    }
+
+    /// Tells whether a record is a live one of an object.
+    fn is_of(&self, uid: Uid, record: &Arc<[u8]>) -> bool {
+        let is = |known: &Arc<[u8]>| Arc::ptr_eq(known, record);
+        if self.graves.get(&uid).is_some_and(|grave| is(&grave.record)) {
+            return true;
+        }
+        let Some(object) = self.objects.get(&uid) else { return false };
+        let Some(shown) = &object.shown else { return false };
+        let mut found = object.observed.values().any(|register| register.record.as_ref().is_some_and(is))
+            || object.changes.iter().rev().any(|kept| is(&kept.record))
+            || object.marks.iter().any(|kept| is(&kept.record));
+        visit_parts(shown, &mut |known| found |= is(known));
+        found
+    }
+
+    /// Fills the index with all that is to be held.
+    pub(super) fn hold_all(&mut self) {
+        let mut records = Vec::with_capacity(3 * self.objects.len() + self.graves.len());
+        self.visit_held(&mut |record| records.push(Arc::clone(record)));
+        self.held = records.into_iter().collect();
+    }
+
+    /// Keeps a mark of an object. Returns whether it adds anything to those that are kept.
+    pub(super) fn keep_mark(&mut self, uid: Uid, mark: Mark, record: &Arc<[u8]>) -> bool {
+        let kept = self.objects.get_mut(&uid).and_then(|object| object.keep_mark(mark, Arc::clone(record)));
+        self.held.remove_all(kept.iter().flatten().map(|replaced| &replaced.record));
+        kept.is_some()
+    }
+}
+
+/// Returns the object that a held record is about.
+fn subject(record: &Arc<[u8]>) -> Uid {
+    let uid = Record::read(Arc::clone(record)).ok().and_then(|record| record.body.uid());
+    uid.expect("what is held was read before, and is about an object")
+}
+
+/// Where a record is in memory: which of the store's it is.
+fn place(record: &Arc<[u8]>) -> usize {
+    Arc::as_ptr(record).cast::<u8>().addr()
 }
 
 /// Changes, parents before children, and marks.

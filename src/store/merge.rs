@@ -212,7 +212,8 @@ impl Store {
         }
         let first = known.is_none();
         self.note_turn(&birth);
-        self.graves.insert(uid, Grave { birth, record: Arc::clone(raw) });
+        let before = self.graves.insert(uid, Grave { birth, record: Arc::clone(raw) });
+        self.held.remove_all(before.iter().map(|grave| &grave.record));
         self.waiting.take(uid);
         self.save(Arc::clone(raw));
         if let (true, Some(object)) = (first, self.objects.get(&uid)) {
@@ -255,8 +256,7 @@ impl Store {
                 }
             }
             Body::Mark { mark, .. } => {
-                let object = self.objects.get_mut(&uid);
-                if !object.is_some_and(|object| object.keep_mark(mark.clone(), Arc::clone(&record.raw))) {
+                if !self.keep_mark(uid, mark.clone(), &record.raw) {
                     return false;
                 }
                 merge_mark(&mut after, mark);
@@ -276,8 +276,12 @@ impl Store {
             return false;
         }
         // Nobody waits for it: it goes with the next batch, urgent or not.
-        self.outbox.extend(register.record.clone());
-        object.observed.insert(author, register);
+        let record = register.record.clone();
+        let before = object.observed.insert(author, register);
+        self.outbox.extend(record.clone());
+        self.held.remove_all(before.iter().filter_map(|register| register.record.as_ref()));
+        record.iter().for_each(|record| self.hold_record(uid, record));
+        let Some(object) = self.objects.get(&uid) else { return false };
         let shown = object.shown.as_ref().map(|shown| shown.birth.key.clone());
         if author == self.scribe.node {
             self.forget_observation(uid);

@@ -16,7 +16,8 @@
 //! `document` (with `scan` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` (with `small`) what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
 //! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `repair` makes
-//! valid what sides made together, `notices` tells what was lost; `news` and `holdings` give records to peers. `reach` projects how nodes are.
+//! valid what sides made together, `notices` tells what was lost; `news` and `holdings` give records to peers, who compare
+//! sums of their ids: `index`, by `range`. `reach` projects how nodes are.
 //!
 //! Invariants, each with its tests:
 //! - *durable first*: a Snapshot shows intent, decisions and clients' status only once they are durable;
@@ -26,6 +27,7 @@
 //! - *every ticket is answered*, whatever becomes of its object meanwhile;
 //! - *tombstones win*: what is gone does not come back; a deletion is never taken back and finalizers then only shrink;
 //! - *revisions grow* and none is shown twice, crash or not;
+//! - *the index is the holdings*: whatever happened, it is what a recount of all objects would make it;
 //! - *idle is silent*: nothing asked, nothing written; what changes nothing makes no record and no revision.
 
 // A `Rejected` says all that the API's answer needs, on a path that is rare and ends there.
@@ -45,6 +47,7 @@ mod ephemeral;
 mod fork;
 pub mod history;
 mod holdings;
+mod index;
 mod inflate;
 mod leaves;
 mod merge;
@@ -54,6 +57,7 @@ mod open;
 mod parts;
 mod path;
 mod plan;
+mod range;
 mod reach;
 pub mod record;
 mod register;
@@ -77,10 +81,12 @@ pub use change::{Author, Change, Committed, DeleteOptions, Precondition, Propaga
 pub use credit::Credit;
 pub use document::DocumentError;
 pub use history::{CannotUndo, Edit, FieldEdit, undo};
+pub use index::Index;
 pub use leaves::ListKeys;
 pub use merge::{MergeError, Merged};
 pub use open::{OpenReport, Refusal};
 pub use plan::MAX_OBJECT_BYTES;
+pub use range::{PARTS, Range, Sum};
 pub use reach::{RETURNING, Reach, UNREACHABLE};
 pub use record::{MAX_RECORD_BYTES, RecordError, RecordId, Verified};
 pub use register::Slot;

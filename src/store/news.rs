@@ -39,22 +39,25 @@ impl Untold {
 /// The records of batches that are not durable yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
-    order: VecDeque<(PersistId, RecordId)>,
+    order: VecDeque<(PersistId, Arc<[u8]>)>,
     ids: BTreeSet<RecordId>,
 }
 
 impl Unsaved {
-    fn add(&mut self, batch: PersistId, id: RecordId) {
-        if self.ids.insert(id) {
-            self.order.push_back((batch, id));
+    fn add(&mut self, batch: PersistId, record: &Arc<[u8]>) {
+        if self.ids.insert(RecordId::of(record)) {
+            self.order.push_back((batch, Arc::clone(record)));
         }
     }
 
-    /// Every batch up to this one is durable.
-    pub fn saved(&mut self, batch: PersistId) {
-        while let Some((_, id)) = self.order.pop_front_if(|(b, _)| *b <= batch) {
-            self.ids.remove(&id);
+    /// Every batch up to this one is durable. Returns the records of which that is new.
+    pub fn saved(&mut self, batch: PersistId) -> Vec<Arc<[u8]>> {
+        let mut records = Vec::new();
+        while let Some((_, record)) = self.order.pop_front_if(|(b, _)| *b <= batch) {
+            self.ids.remove(&RecordId::of(&record));
+            records.push(record);
         }
+        records
     }
 
     /// Tells whether a record is not durable yet.
@@ -115,6 +118,7 @@ impl Store {
         if let Ok(Body::Register { value, .. }) = Record::read(Arc::clone(&record)).map(|record| record.body) {
             *register = Register::signed(register.stamp, Arc::clone(&record), value);
         }
+        self.hold_record(uid, &record);
         Some(record)
     }
 
@@ -132,7 +136,7 @@ impl Store {
 
     /// Hands a record to the next batch.
     pub(super) fn save(&mut self, record: Arc<[u8]>) {
-        self.unsaved.add(self.taken.next(), RecordId::of(&record));
+        self.unsaved.add(self.taken.next(), &record);
         self.outbox.push(record);
         self.urgent = true;
     }

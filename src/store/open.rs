@@ -113,6 +113,7 @@ impl Store {
         report.objects = store.objects.len();
         report.refused.sort_by_key(|refusal| refusal.index);
         store.show_found();
+        store.hold_all();
         if !report.refused.is_empty() {
             store.lost_records();
         }

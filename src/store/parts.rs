@@ -173,15 +173,15 @@ impl Object {
         self.changes.push(change);
     }
 
-    /// Keeps a mark. Returns whether it adds anything to those that are kept.
-    pub fn keep_mark(&mut self, mark: Mark, record: Arc<[u8]>) -> bool {
+    /// Keeps a mark. Returns those that it takes the place of; `None` if it adds nothing to those that are kept.
+    pub fn keep_mark(&mut self, mark: Mark, record: Arc<[u8]>) -> Option<Vec<KeptMark>> {
         let new = KeptMark { mark, record };
         if self.marks.iter().any(|kept| kept.covers(&new)) {
-            return false;
+            return None;
         }
-        self.marks.retain(|kept| !new.covers(kept));
+        let replaced = self.marks.extract_if(.., |kept| new.covers(kept)).collect();
         self.marks.push(new);
-        true
+        Some(replaced)
     }
 
     /// Returns what decides between two objects of one name: the older stays.

@@ -89,12 +89,13 @@ impl Store {
             self.revisions.reserved(ceiling);
         }
         self.durable = self.durable.max(id);
-        self.unsaved.saved(id);
+        let saved = self.unsaved.saved(id);
         let mut answers = Vec::new();
         while let Some(step) = self.steps.pop_front_if(|step| step.batch <= id) {
             let answer = self.take_step(&step);
             answers.extend(step.ticket.zip(answer));
         }
+        self.hold_saved(&saved);
         answers
     }
 
@@ -135,10 +136,17 @@ impl Store {
 
     /// Makes durable parts those that count for what is shown.
     fn settle(&mut self, uid: Uid, parts: &Parts, asks: bool) {
+        if parts.gone {
+            self.release(uid);
+        }
         let Some(object) = self.objects.get_mut(&uid) else { return };
         object.pending -= u32::from(asks);
         if !parts.gone {
-            object.shown = Some(parts.clone());
+            let before = object.shown.replace(parts.clone());
+            match before {
+                Some(before) => self.release_replaced(&before, parts),
+                None => self.hold(uid),
+            }
             return;
         }
         self.objects.remove(&uid);

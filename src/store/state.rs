@@ -20,6 +20,7 @@ use super::allocate::Allocations;
 use super::change::{Committed, Precondition, Rejected};
 use super::document::{Actor, Cache};
 use super::ephemeral::Ephemerals;
+use super::index::Index;
 use super::leaves::{ListKeys, Shape};
 use super::news::{Unsaved, Untold};
 use super::parts::{Grave, Object};
@@ -131,6 +132,8 @@ pub struct Store {
     pub(super) unsaved: Unsaved,
     /// What users are to be told of merges.
     pub(super) notes: Vec<Note>,
+    /// The records that peers should have.
+    pub(super) held: Index,
     /// What is shown when its batch is durable, in order.
     pub(super) steps: VecDeque<Step>,
     /// The last batch taken.
@@ -171,6 +174,7 @@ impl Store {
             news: Untold::default(),
             unsaved: Unsaved::default(),
             notes: Vec::new(),
+            held: Index::default(),
             steps: VecDeque::new(),
             taken: PersistId::default(),
             durable: PersistId::default(),

@@ -107,7 +107,17 @@ impl Rig {
             self.disk.extend(batch.records);
             answers.extend(self.store.persisted(batch.id));
         }
+        self.check_index();
         answers
+    }
+
+    /// What peers are to have is what a walk over all objects finds.
+    pub fn check_index(&self) {
+        let mut counted = self.store.record_ids();
+        counted.sort_unstable();
+        let held: Vec<RecordId> = self.store.held().ids(Range::ALL).copied().collect();
+        assert_eq!(held, counted);
+        assert_eq!(self.store.held().sum(), held.iter().collect());
     }
 
     /// Stops without a further write and starts again from the disk.
@@ -117,6 +127,7 @@ impl Rig {
         let (store, report) = Store::open(config(self.n, incarnation), self.disk.clone(), self.now);
         self.store = store;
         self.flying = None;
+        self.check_index();
         report
     }
 

@@ -8,6 +8,7 @@ use super::merge::{Op, act, any_op, pair};
 use super::*;
 
 fn ids(rig: &Rig) -> BTreeSet<RecordId> {
+    rig.check_index();
     rig.store.record_ids().into_iter().collect()
 }
 
@@ -190,8 +191,11 @@ proptest! {
                     rig.crash();
                 }
             }
+            rig.check_index();
             rig.flush();
-            for news in rig.store.take_news() {
+            let told = rig.store.take_news();
+            rig.check_index();
+            for news in told {
                 prop_assert_eq!(news.after, None, "all is durable");
                 for (to, queue) in underway.iter_mut().enumerate().filter(|(to, _)| to != at) {
                     prop_assert!(to < 3);

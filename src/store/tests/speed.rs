@@ -42,6 +42,9 @@ fn how_long_things_take() {
     let from = Instant::now();
     let ids = rig.store.record_ids();
     println!("list the ids of {} records: {:?}", ids.len(), from.elapsed());
+    let from = Instant::now();
+    let sums: Vec<Sum> = Range::ALL.parts().iter().flatten().flat_map(|part| rig.store.held().sums(*part)).collect();
+    println!("sum up {} parts of them: {:?}", sums.len(), from.elapsed());
     let few = ids.iter().step_by(1_000).copied().collect();
     let from = Instant::now();
     println!("find {} of them: {:?}", rig.store.records_of(&few).len(), from.elapsed());

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
-use crate::store::{MAX_RECORD_BYTES, RecordId, Verified};
+use crate::store::{MAX_RECORD_BYTES, Range, RecordId, Verified};
 
-use super::fingerprint::{Buckets, Fingerprint, Mask};
+use super::fingerprint::{Buckets, Fingerprint, Mask, Probe};
 use super::{Numbers, Origin, wire};
 
 /// The most bytes of records, or of ids, in one message; a record that is larger travels alone.
 pub(super) const FRAME_BYTES: usize = 256 << 10;
 /// The most ids of one message.
 pub(super) const FRAME_IDS: usize = FRAME_BYTES / 16;
+/// The most ranges of which one message lists ids.
+pub(super) const FRAME_RANGES: usize = 1_024;
+/// The most ranges of which one message gives the sums of parts.
+pub(super) const MOST_RANGES: usize = 1_792;
 /// The most records of one message.
 pub(super) const FRAME_RECORDS: usize = 2_048;
 /// The most numbers that are pulled at once.
@@ -115,7 +119,10 @@ pub struct Part {
 /// beginner                      answerer
 /// Begin: fingerprint    -->
 ///                       <--     Reply: fingerprints of parts, if they differ (or Busy)
-/// Ids: of those parts   -->              (none: both hold the same, the end)
+/// Probes: those of      -->              (as long as what differs holds many ids)
+///   parts of those parts
+///                       <--     Probes: those of parts of what differs
+/// Listed: what differs  -->              (Ids, if nothing was probed; of no part: both hold the same, the end)
 ///                       <--     Want: ids       Records: what the beginner lacks
 /// Records: those        -->
 /// ```
@@ -190,6 +197,32 @@ pub enum Step {
         /// Its number.
         #[n(0)]
         number: u32,
+    },
+    /// This is what I hold of parts of ranges that differ.
+    #[n(7)]
+    Probes {
+        /// Whether more differs than is told.
+        #[n(0)]
+        rest: bool,
+        /// The ranges.
+        #[cbor(n(1), with = "wire::probes")]
+        probes: Vec<Probe>,
+    },
+    /// All ids that I hold of ranges that differ.
+    #[n(8)]
+    Listed {
+        /// Which frame of them.
+        #[n(0)]
+        part: Part,
+        /// Whether more differs than is listed.
+        #[n(1)]
+        rest: bool,
+        /// The ranges, whole ones.
+        #[cbor(n(2), with = "wire::ranges")]
+        ranges: Vec<Range>,
+        /// Their ids.
+        #[cbor(n(3), with = "wire::ids")]
+        ids: Vec<RecordId>,
     },
 }
 

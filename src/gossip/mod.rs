@@ -7,15 +7,15 @@
 //! whoever has them.
 //!
 //! *Exchange.* With every peer that is (again) connected, on a gap that nobody can fill, and every so often,
-//! two members compare fingerprints of all records; if they differ, lists of record ids, and send each other
-//! what the other lacks. [`Output::Exchanged`] says that all the peer held when it began is here.
+//! two members compare fingerprints of all records; if they differ, of parts of what differs until little is left; then
+//! lists of record ids, and send each other what the other lacks. So it costs what differs, not what is held. [`Output::Exchanged`] says that all the peer held when it began is here.
 //!
 //! Correctness is the exchange's; batches are for speed. So a member that lies about batches (numbers that are not,
 //! another's number with other records) delays what it lied about until the next exchange, and no more.
 //!
 //! Files: `message` is what is said, `wire` its form; `log` keeps one origin's batches, `logs` all of them and says
 //! what is to be pulled; `fingerprint` sums up what is held, `session` is one exchange with one peer,
-//! `transfer` what it carries in parts, `exchanges` begins and ends them.
+//! `descent` how it finds what differs, `refused` what is known and not wanted, `transfer` what it carries in parts, `exchanges` begins and ends them.
 //!
 //! Invariants, each with its tests:
 //! - *convergence*: members that stay connected come to hold the same records, whatever was lost;
@@ -23,11 +23,13 @@
 //! - *quiet is cheap*: equal holdings cost three small messages;
 //! - *bounded*: what a peer says is held only up to the limits beside each type; strangers' frames begin nothing.
 
+mod descent;
 mod exchanges;
 mod fingerprint;
 mod log;
 mod logs;
 mod message;
+mod refused;
 mod session;
 mod transfer;
 mod wire;
@@ -40,12 +42,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::NodeId;
-use crate::store::{RecordId, Verified};
+use crate::store::{PARTS, Range, RecordId, Sum, Verified};
 use crate::time::Mono;
 
 use exchanges::Exchanges;
 use logs::Logs;
 use message::{Batch, Records, Step};
+use refused::{Known, Refused};
 use session::Context;
 
 pub use message::{Malformed, Message};
@@ -86,6 +89,8 @@ pub enum Input {
     },
     /// This node has something to tell everybody: durable already, where that matters.
     Publish(Vec<Verified>),
+    /// A record that came is not taken: it is not to be asked for again, and not to make for a difference for ever.
+    Refused(RecordId),
     /// Begin an exchange with a member now, or as soon as it is connected.
     Exchange(NodeId),
     /// Time has passed. Comes every 100 ms or so.
@@ -118,10 +123,18 @@ pub enum Output {
     },
 }
 
-/// What this node holds, asked for by an exchange.
+/// What this node holds of what peers should have, asked for by an exchange. Nothing here may cost a walk over it all.
 pub trait Holdings {
-    /// Lists the ids of all records that peers should have.
-    fn ids(&self) -> Vec<RecordId>;
+    /// Sums up all ids.
+    fn sum(&self) -> Sum;
+    /// Sums up each part of a range.
+    fn sums(&self, range: Range) -> [Sum; PARTS];
+    /// Lists the ids of a range.
+    fn ids(&self, range: Range) -> Vec<RecordId>;
+    /// Tells whether a record is held.
+    fn has(&self, id: &RecordId) -> bool;
+    /// Tells how many records were held once and are not any more, by the first byte of their ids.
+    fn removed(&self) -> &[u64; 256];
     /// Returns the records that are held of `ids`, in an order in which they can be merged.
     fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>>;
 }
@@ -141,6 +154,7 @@ pub struct Gossip {
     connected: BTreeSet<NodeId>,
     logs: Logs,
     exchanges: Exchanges,
+    refused: Refused,
     /// What [`Logs::numbers`] said at least [`SETTLING`] ago.
     settled: Numbers,
     settling: VecDeque<(Mono, Numbers)>,
@@ -153,6 +167,7 @@ impl Gossip {
             connected: BTreeSet::new(),
             logs: Logs::new(me),
             exchanges: Exchanges::new(me, seed),
+            refused: Refused::default(),
             settled: Numbers::new(),
             settling: VecDeque::new(),
         }
@@ -177,6 +192,7 @@ impl Gossip {
             }
             Input::Heard { .. } => {}
             Input::Publish(records) => self.publish(&records, &mut out),
+            Input::Refused(id) => self.refused.add(id),
             Input::Exchange(peer) => {
                 self.exchange(now, holdings, &mut out, |exchanges, cx| exchanges.ask(peer, cx));
             }
@@ -250,11 +266,16 @@ impl Gossip {
         out: &mut Vec<Output>,
         go: impl FnOnce(&mut Exchanges, &mut Context<'_>),
     ) {
-        let mut cx = Context { now, holdings, numbers: &self.settled, out, learnt: Vec::new() };
+        let holdings = &Known { holdings, refused: &self.refused };
+        let (learnt, unheard) = (Vec::new(), BTreeSet::new());
+        let mut cx = Context { now, holdings, numbers: &self.settled, out, learnt, unheard };
         go(&mut self.exchanges, &mut cx);
-        for numbers in std::mem::take(&mut cx.learnt) {
+        let Context { learnt, unheard, .. } = cx;
+        for numbers in learnt {
             self.logs.cover(now, &numbers, &self.connected);
         }
+        // Should it come after all, it is refused again.
+        self.refused.forget(&unheard);
     }
 
     /// Notes which numbers are so old that what they stand for is among the holdings.

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::NodeId;
-use crate::store::RecordId;
+use crate::store::{Range, RecordId};
 use crate::time::Mono;
 
-use super::fingerprint::{Buckets, Fingerprint, Mask, sums};
-use super::message::{FRAME_IDS, Message, Part, Records, SessionId, Step};
-use super::transfer::{List, MOST_IDS, Outgoing, Parts};
+use super::descent::{Descent, Watch};
+use super::fingerprint::{Buckets, Difference, Fingerprint, Mask, Probe};
+use super::message::{FRAME_IDS, MOST_RANGES, Message, Part, Records, SessionId, Step};
+use super::refused::Known;
+use super::transfer::{List, Outgoing, Parts};
 use super::{Holdings, Numbers, Output};
 
 /// The most parts of records that one exchange takes.
@@ -22,12 +24,14 @@ const MOST_TIME: Duration = Duration::from_secs(120);
 /// What a step needs to see and where it leaves what comes of it.
 pub(super) struct Context<'a> {
     pub now: Mono,
-    pub holdings: &'a dyn Holdings,
+    pub holdings: &'a Known<'a>,
     /// What this node vouches for.
     pub numbers: &'a Numbers,
     pub out: &'a mut Vec<Output>,
     /// What peers vouch for with whom an exchange is done.
     pub learnt: Vec<Numbers>,
+    /// What this node refuses and a peer does not hold.
+    pub unheard: BTreeSet<RecordId>,
 }
 
 /// What became of this side's half.
@@ -44,8 +48,12 @@ pub(super) enum Outcome {
 enum Stage {
     /// As beginner: how the peer's holdings differ from these.
     Reply(Fingerprint, Buckets),
-    /// As answerer: the beginner's list.
+    /// As beginner: how the peer's holdings differ from these in what was probed.
+    Descent(Box<Descent>),
+    /// As answerer: what the beginner probes or lists first.
     Ids,
+    /// As answerer: what it probes or lists then.
+    Probed,
     /// Records, and as beginner first what the peer wants.
     Records,
 }
@@ -66,6 +74,8 @@ pub(super) struct Session {
     list: List,
     /// Whether more differs than is listed.
     rest: bool,
+    /// As answerer: what goes while it is compared.
+    watch: Option<Watch>,
     incoming: Parts,
     outgoing: Option<Outgoing>,
     /// Set once this side's half is done.
@@ -75,7 +85,7 @@ pub(super) struct Session {
 impl Session {
     /// Begins one.
     pub fn begin(id: SessionId, peer: NodeId, cx: &mut Context<'_>) -> Self {
-        let (fingerprint, buckets) = sums(&cx.holdings.ids());
+        let (fingerprint, buckets) = (Fingerprint::of(cx.holdings), Buckets::of(cx.holdings));
         let session = Self::new(id, true, Stage::Reply(fingerprint, buckets), Numbers::new(), cx.now);
         session.say_again(peer, cx);
         session
@@ -83,9 +93,9 @@ impl Session {
 
     /// Answers one.
     pub fn answer(id: SessionId, peer: NodeId, fingerprint: Fingerprint, told: Numbers, cx: &mut Context<'_>) -> Self {
-        let session = Self::new(id, false, Stage::Ids, told, cx.now);
-        let (own, buckets) = sums(&cx.holdings.ids());
-        let buckets = (own != fingerprint).then_some(buckets);
+        let mut session = Self::new(id, false, Stage::Ids, told, cx.now);
+        session.watch = Some(Watch::new(cx.holdings));
+        let buckets = (Fingerprint::of(cx.holdings) != fingerprint).then(|| Buckets::of(cx.holdings));
         session.say(peer, Step::Reply { buckets, numbers: cx.numbers.clone() }, cx);
         session
     }
@@ -100,6 +110,7 @@ impl Session {
             stage,
             list: List::default(),
             rest: false,
+            watch: None,
             incoming: Parts::default(),
             outgoing: None,
             outcome: None,
@@ -138,12 +149,24 @@ impl Session {
         self.heard = cx.now;
         match step {
             Step::Reply { buckets, numbers } if self.mine => self.compare(peer, buckets, numbers, cx),
-            Step::Ids { part, mask, rest, ids } if self.takes_ids() && self.list.take(part, &ids) => {
-                self.listed(peer, mask, rest, cx);
+            Step::Probes { rest, probes } if matches!(self.stage, Stage::Descent(_)) => {
+                self.descend(peer, &probes, rest, cx);
             }
-            Step::Want { part, ids } if self.takes_wants() && self.list.take(part, &ids) => {
+            Step::Probes { probes, .. } if self.takes_ids() => self.probed(peer, &probes, cx),
+            Step::Ids { part, mask, rest, ids } if self.takes_ids() && self.list.take(part, &[], &ids) => {
+                self.listed(peer, &mask.ranges(), rest, cx);
+            }
+            Step::Listed { part, rest, ranges, ids } if self.takes_ids() && self.list.take(part, &ranges, &ids) => {
+                let mut ranges = std::mem::take(&mut self.list.ranges);
+                ranges.sort_unstable();
+                // Else a few of them could stand for the same ids again and again.
+                if ranges.is_sorted_by(|one, next| one.ends().end() < next.ends().start()) {
+                    self.listed(peer, &ranges, rest, cx);
+                }
+            }
+            Step::Want { part, ids } if self.takes_wants() && self.list.take(part, &[], &ids) => {
                 let wanted = std::mem::take(&mut self.list.ids);
-                self.send_records(peer, &wanted, cx);
+                self.send_records(peer, &wanted, false, cx);
             }
             Step::Records { part, gone, records } if matches!(self.stage, Stage::Records) => {
                 self.take_records(peer, part, gone, records, cx);
@@ -159,77 +182,111 @@ impl Session {
     }
 
     fn takes_ids(&self) -> bool {
-        matches!(self.stage, Stage::Ids)
+        matches!(self.stage, Stage::Ids | Stage::Probed)
     }
 
     fn takes_wants(&self) -> bool {
         self.mine && matches!(self.stage, Stage::Records) && self.outgoing.is_none()
     }
 
-    /// The beginner lists what it holds of the parts that differ.
+    /// The beginner compares parts, and begins to look for what differs in them.
     fn compare(&mut self, peer: NodeId, theirs: Option<Buckets>, told: Numbers, cx: &mut Context<'_>) {
         let Stage::Reply(_, at_beginning) = &self.stage else { return };
-        let theirs = theirs.unwrap_or_else(|| at_beginning.clone());
+        let theirs = theirs.as_ref().unwrap_or(at_beginning);
         // As it is now: what has come since the beginning counts too.
-        let mut ids = cx.holdings.ids();
-        let mut mask = sums(&ids).1.differing(&theirs);
-        let equal = mask.is_empty();
-        ids.retain(|id| mask.covers(id));
-        self.rest = limit(&mut ids, &mut mask);
+        let found = theirs.differing(cx.holdings);
         self.told = told;
-        self.stage = Stage::Records;
-        let mut frames = ids.chunks(FRAME_IDS);
-        for number in 0.. {
-            let ids = frames.next().unwrap_or_default().to_vec();
-            let part = Part { number, last: frames.len() == 0 };
-            self.say(peer, Step::Ids { part, mask, rest: self.rest, ids }, cx);
-            if part.last {
-                break;
-            }
-        }
-        if equal {
+        self.search(peer, Descent::new(&found, cx.holdings), cx);
+        if found.is_empty() {
             self.outgoing = Some(Outgoing::default());
             self.received(false);
         }
     }
 
+    /// The beginner goes on to look for what differs.
+    fn descend(&mut self, peer: NodeId, probes: &[Probe], rest: bool, cx: &mut Context<'_>) {
+        if let Stage::Descent(mut descent) = std::mem::replace(&mut self.stage, Stage::Records) {
+            descent.go_on(probes, rest, cx.holdings);
+            self.search(peer, *descent, cx);
+        }
+    }
+
+    /// The beginner asks for what differs in more detail, or lists what it holds of it.
+    fn search(&mut self, peer: NodeId, descent: Descent, cx: &mut Context<'_>) {
+        let probes = descent.probes(cx.holdings);
+        if !probes.is_empty() {
+            self.stage = Stage::Descent(Box::new(descent));
+            self.say(peer, Step::Probes { rest: false, probes }, cx);
+            return;
+        }
+        self.stage = Stage::Records;
+        let (frames, rest) = descent.list(cx.holdings);
+        self.rest = rest;
+        // Every version understands a list of the parts that were compared first.
+        let ranges: Vec<Range> = frames.iter().flat_map(|frame| frame.ranges.iter().copied()).collect();
+        if let Some(mask) = Mask::of(&ranges) {
+            let ids: Vec<RecordId> = frames.into_iter().flat_map(|frame| frame.ids).collect();
+            for (part, ids) in parts(ids.chunks(FRAME_IDS).map(<[RecordId]>::to_vec).collect()) {
+                self.say(peer, Step::Ids { part, mask, rest, ids }, cx);
+            }
+        } else {
+            for (part, frame) in parts(frames) {
+                self.say(peer, Step::Listed { part, rest, ranges: frame.ranges, ids: frame.ids }, cx);
+            }
+        }
+    }
+
+    /// The answerer tells in which parts of what is probed it differs, and gives the sums of theirs.
+    fn probed(&mut self, peer: NodeId, probes: &[Probe], cx: &mut Context<'_>) {
+        self.stage = Stage::Probed;
+        if let Some(watch) = &mut self.watch {
+            watch.add(probes.iter().map(|probe| probe.range));
+        }
+        let mut differing = probes.iter().flat_map(|probe| probe.differing(cx.holdings));
+        let answer = |found: Difference| Probe::of(found.range, cx.holdings);
+        let probes = differing.by_ref().take(MOST_RANGES).map(answer).collect();
+        let rest = differing.next().is_some();
+        self.say(peer, Step::Probes { rest, probes }, cx);
+    }
+
     /// The answerer has the list: says what it wants and sends what the beginner lacks.
-    fn listed(&mut self, peer: NodeId, mask: Mask, rest: bool, cx: &mut Context<'_>) {
+    fn listed(&mut self, peer: NodeId, ranges: &[Range], rest: bool, cx: &mut Context<'_>) {
         let theirs = std::mem::take(&mut self.list.ids);
         self.rest = rest;
         self.stage = Stage::Records;
-        if mask.is_empty() {
+        if ranges.is_empty() {
             self.outgoing = Some(Outgoing::default());
             self.received(false);
             return;
         }
-        let ours: BTreeSet<RecordId> = cx.holdings.ids().into_iter().filter(|id| mask.covers(id)).collect();
+        let held = |range: &Range| cx.holdings.ids(*range);
+        let ours: BTreeSet<RecordId> = ranges.iter().flat_map(held).collect();
+        let refused = ranges.iter().flat_map(|range| cx.holdings.refused(*range));
+        cx.unheard.extend(refused.filter(|id| !theirs.contains(id)));
         let want: Vec<RecordId> = theirs.difference(&ours).copied().collect();
-        let mut frames = want.chunks(FRAME_IDS);
-        for number in 0.. {
-            let ids = frames.next().unwrap_or_default().to_vec();
-            let part = Part { number, last: frames.len() == 0 };
+        for (part, ids) in parts(want.chunks(FRAME_IDS).map(<[RecordId]>::to_vec).collect()) {
             self.say(peer, Step::Want { part, ids }, cx);
-            if part.last {
-                break;
-            }
         }
         let surplus = ours.difference(&theirs).copied().collect();
-        self.send_records(peer, &surplus, cx);
+        let seen = self.watch.take().is_some_and(|mut watch| {
+            watch.add(ranges.iter().copied());
+            watch.has_seen(cx.holdings)
+        });
+        self.send_records(peer, &surplus, seen, cx);
         if want.is_empty() {
             self.received(false);
         }
     }
 
-    /// Starts to send records. The answerer sends at least one part, since the beginner does not know how many; the
+    /// Starts to send records; `seen`: others went while it was compared. The answerer sends at least one part, since the beginner does not know how many; the
     /// beginner none if none is wanted, since the answerer knows.
-    fn send_records(&mut self, peer: NodeId, ids: &BTreeSet<RecordId>, cx: &mut Context<'_>) {
+    fn send_records(&mut self, peer: NodeId, ids: &BTreeSet<RecordId>, seen: bool, cx: &mut Context<'_>) {
         if self.mine && ids.is_empty() {
             self.outgoing = Some(Outgoing::default());
             return;
         }
         let records = cx.holdings.records(ids);
-        let gone = records.len() < ids.len();
+        let gone = seen || records.len() < cx.holdings.count_held(ids);
         self.pump(peer, Outgoing::new(records, gone), cx);
     }
 
@@ -263,34 +320,13 @@ impl Session {
     }
 }
 
-/// Cuts a list of ids to what one exchange takes: whole parts only. Returns whether something was cut.
-fn limit(ids: &mut Vec<RecordId>, mask: &mut Mask) -> bool {
-    ids.sort_unstable();
-    let Some(first) = ids.get(MOST_IDS).map(|id| usize::from(id.0[0])) else { return false };
-    (first..super::fingerprint::PARTS).for_each(|part| mask.set(part, false));
-    ids.retain(|id| mask.covers(id));
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn too_long_a_list_is_cut_between_parts() {
-        let id = |n: usize| {
-            let mut bytes = [0; 16];
-            bytes[0] = u8::try_from(n % 3).unwrap();
-            bytes[8..].copy_from_slice(&n.to_be_bytes());
-            RecordId(bytes)
-        };
-        let (mut all, mut mask) = (Mask::default(), Mask::default());
-        (0..3).for_each(|part| all.set(part, true));
-        (0..2).for_each(|part| mask.set(part, true));
-        let mut ids: Vec<RecordId> = (0..MOST_IDS + MOST_IDS / 4).map(id).collect();
-        assert!(limit(&mut ids, &mut all));
-        assert_eq!(all, mask, "the third part is for the next exchange");
-        assert!(ids.len() <= MOST_IDS && ids.iter().all(|id| mask.covers(id)));
-        assert!(!limit(&mut ids, &mut all));
+/// Numbers the messages of a list; there is at least one.
+fn parts<T: Default>(mut frames: Vec<T>) -> impl Iterator<Item = (Part, T)> {
+    if frames.is_empty() {
+        frames.push(T::default());
     }
+    let count = frames.len();
+    let part =
+        move |(at, frame)| (Part { number: u32::try_from(at).unwrap_or(u32::MAX), last: at + 1 == count }, frame);
+    frames.into_iter().enumerate().map(part)
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::store::RecordId;
+use crate::store::{Range, RecordId};
 
-use super::message::{FRAME_BYTES, FRAME_IDS, FRAME_RECORDS, Part, Records, Step};
+use super::message::{FRAME_BYTES, FRAME_RECORDS, Part, Records, Step};
 
 /// The most ids that one exchange lists; if more differ, another follows.
 pub(super) const MOST_IDS: usize = 128 << 10;
+/// The most messages of one list: each but the last is half full at least, of ids or of ranges.
+const MOST_FRAMES: u32 = 48;
 /// How many parts of records are on their way at a time.
 const IN_FLIGHT: usize = 4;
 
@@ -39,18 +41,20 @@ impl Parts {
 pub(super) struct List {
     parts: Parts,
     pub ids: BTreeSet<RecordId>,
+    pub ranges: Vec<Range>,
 }
 
 impl List {
-    /// Takes a part. Returns whether the list is complete now.
-    pub fn take(&mut self, part: Part, ids: &[RecordId]) -> bool {
+    /// Takes a part: all ids of some ranges, or some ids of ranges known otherwise. Returns whether the list is complete
+    /// now.
+    pub fn take(&mut self, part: Part, ranges: &[Range], ids: &[RecordId]) -> bool {
         if self.ids.len() + ids.len() > MOST_IDS {
             return false;
         }
-        let most = u32::try_from(MOST_IDS / FRAME_IDS).unwrap_or(u32::MAX);
-        let complete = self.parts.take(part, most);
+        let complete = self.parts.take(part, MOST_FRAMES);
         if complete.is_some() {
             self.ids.extend(ids);
+            self.ranges.extend(ranges);
         }
         complete == Some(true)
     }

@@ -105,10 +105,93 @@ pub(super) mod ids {
 
     pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<RecordId>, Bad> {
         let (ids, rest) = d.bytes()?.as_chunks::<16>();
-        if !rest.is_empty() || ids.len() > FRAME_IDS {
+        if !rest.is_empty() {
             return Err(Bad::message("not a list of ids"));
         }
+        if ids.len() > FRAME_IDS {
+            return Err(Bad::message(format!("{} ids are listed, at most {FRAME_IDS} may be", ids.len())));
+        }
         Ok(ids.iter().map(|id| RecordId(*id)).collect())
+    }
+}
+
+/// All ranges as one string of bytes: of each its digits and how many there are.
+pub(super) mod ranges {
+    use minicbor::decode::Error as Bad;
+    use minicbor::encode::{Error, Write};
+    use minicbor::{Decoder, Encoder};
+
+    use super::super::message::FRAME_RANGES;
+    use crate::store::Range;
+
+    pub fn encode<C, W: Write>(ranges: &[Range], e: &mut Encoder<W>, _: &mut C) -> Result<(), Error<W::Error>> {
+        e.bytes(&ranges.iter().flat_map(|range| to_bytes(*range)).collect::<Vec<u8>>())?;
+        Ok(())
+    }
+
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<Range>, Bad> {
+        let (ranges, rest) = d.bytes()?.as_chunks::<9>();
+        if !rest.is_empty() {
+            return Err(Bad::message("not a list of ranges"));
+        }
+        if ranges.len() > FRAME_RANGES {
+            return Err(Bad::message(format!("{} ranges are listed, at most {FRAME_RANGES} may be", ranges.len())));
+        }
+        ranges.iter().map(of_bytes).collect()
+    }
+
+    pub fn to_bytes(range: Range) -> [u8; 9] {
+        let mut bytes = [range.depth(); 9];
+        bytes[..8].copy_from_slice(&range.path().to_be_bytes());
+        bytes
+    }
+
+    pub fn of_bytes(bytes: &[u8; 9]) -> Result<Range, Bad> {
+        let [path @ .., depth] = *bytes;
+        Range::new(u64::from_be_bytes(path), depth).ok_or_else(|| Bad::message("not a range"))
+    }
+}
+
+/// All probes as one string of bytes: of each its range and its parts' sums.
+pub(super) mod probes {
+    use minicbor::decode::Error as Bad;
+    use minicbor::encode::{Error, Write};
+    use minicbor::{Decoder, Encoder};
+
+    use super::super::fingerprint::Probe;
+    use super::super::message::MOST_RANGES;
+    use super::ranges;
+    use crate::store::PARTS;
+
+    const BYTES: usize = 9 + 8 * PARTS;
+
+    pub fn encode<C, W: Write>(probes: &[Probe], e: &mut Encoder<W>, _: &mut C) -> Result<(), Error<W::Error>> {
+        let mut bytes = Vec::with_capacity(probes.len() * BYTES);
+        for probe in probes {
+            bytes.extend(ranges::to_bytes(probe.range));
+            bytes.extend(probe.sums.iter().flat_map(|sum| sum.to_be_bytes()));
+        }
+        e.bytes(&bytes)?;
+        Ok(())
+    }
+
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<Probe>, Bad> {
+        let (probes, rest) = d.bytes()?.as_chunks::<BYTES>();
+        if !rest.is_empty() {
+            return Err(Bad::message("not a list of probes"));
+        }
+        if probes.len() > MOST_RANGES {
+            return Err(Bad::message(format!("{} ranges are probed, at most {MOST_RANGES} may be", probes.len())));
+        }
+        probes.iter().map(of_bytes).collect()
+    }
+
+    fn of_bytes(bytes: &[u8; BYTES]) -> Result<Probe, Bad> {
+        let (range, sums) = bytes.split_first_chunk::<9>().ok_or_else(|| Bad::message("not a probe"))?;
+        let (sums, _) = sums.as_chunks::<8>();
+        let mut probe = Probe { range: ranges::of_bytes(range)?, sums: [0; PARTS] };
+        probe.sums.iter_mut().zip(sums).for_each(|(sum, bytes)| *sum = u64::from_be_bytes(*bytes));
+        Ok(probe)
     }
 }
 

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::ids::{NodeId, Term};
 use crate::store::record::{Draft, Scribe};
-use crate::store::{MAX_RECORD_BYTES, RecordId, Verified};
+use crate::store::{MAX_RECORD_BYTES, PARTS, Range, RecordId, Sum, Verified};
 use crate::time::Mono;
 use crate::trust::ClusterSettings;
 
@@ -17,8 +17,24 @@ use super::*;
 struct Nothing;
 
 impl gossip::Holdings for Nothing {
-    fn ids(&self) -> Vec<RecordId> {
+    fn sum(&self) -> Sum {
+        Sum::default()
+    }
+
+    fn sums(&self, _: Range) -> [Sum; PARTS] {
+        Default::default()
+    }
+
+    fn ids(&self, _: Range) -> Vec<RecordId> {
         Vec::new()
+    }
+
+    fn has(&self, _: &RecordId) -> bool {
+        false
+    }
+
+    fn removed(&self) -> &[u64; 256] {
+        &[0; 256]
     }
 
     fn records(&self, _: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::gossip::{Gossip, Holdings, Input, Numbers, Origin, Output};
 use crate::ids::{NodeId, PersistId};
-use crate::store::{Merged, RecordId, Store, Verified};
+use crate::store::{Merged, PARTS, Range, RecordId, Store, Sum, Verified};
 use crate::time::Now;
 use crate::{election, membership};
 
@@ -24,16 +24,29 @@ pub(super) struct Telling {
     pub durable: PersistId,
 }
 
-/// What the store holds, for an exchange.
-struct Held<'a>(&'a Store);
+impl Holdings for Store {
+    fn sum(&self) -> Sum {
+        self.held().sum()
+    }
 
-impl Holdings for Held<'_> {
-    fn ids(&self) -> Vec<RecordId> {
-        self.0.record_ids()
+    fn sums(&self, range: Range) -> [Sum; PARTS] {
+        self.held().sums(range)
+    }
+
+    fn ids(&self, range: Range) -> Vec<RecordId> {
+        self.held().ids(range).copied().collect()
+    }
+
+    fn has(&self, id: &RecordId) -> bool {
+        self.held().get(id).is_some()
+    }
+
+    fn removed(&self) -> &[u64; 256] {
+        self.held().removed()
     }
 
     fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {
-        self.0.records_of(ids)
+        self.records_of(ids)
     }
 }
 
@@ -89,7 +102,7 @@ impl Node {
 
     /// Hands the gossip an input and does what it says.
     pub(super) fn gossip(&mut self, now: Now, input: Input) {
-        let outputs = self.telling.gossip.handle(now.mono, input, &Held(&self.store));
+        let outputs = self.telling.gossip.handle(now.mono, input, &self.store);
         for output in outputs {
             match output {
                 Output::Send { to, message } => self.telling.say(to, Message::Gossip(message)),
@@ -101,18 +114,23 @@ impl Node {
 
     /// Merges records of members.
     fn deliver(&mut self, now: Now, from: NodeId, records: Vec<Verified>) {
-        let mut waits = false;
+        let (mut waits, mut refused) = (false, Vec::new());
         for record in records {
             let author = record.record().author;
             if self.peers.members.get(&author).is_none() {
                 tracing::debug!(%author, "a record of no member");
                 continue;
             }
+            let id = record.id();
             match self.store.merge(now, record) {
                 Ok(merged) => waits |= matches!(merged, Merged::Waiting { .. }),
-                Err(error) => tracing::warn!(from = self.peers.name_of(&from), %error, "a record is refused"),
+                Err(error) => {
+                    tracing::warn!(from = self.peers.name_of(&from), %error, "a record is refused");
+                    refused.push(id);
+                }
             }
         }
+        refused.into_iter().for_each(|id| self.gossip(now, Input::Refused(id)));
         if waits {
             // What it builds on was lost on the way: compare everything.
             self.gossip(now, Input::Exchange(from));

@@ -18,7 +18,7 @@ use crate::ids::{NodeId, Term, Uid};
 use crate::node::message::{Ask, Message, encode};
 use crate::object::{Key, kinds};
 use crate::store::record::{Draft, Record, Scribe};
-use crate::store::{Author, Change, DeleteOptions, Precondition, RecordId, Store, Verified};
+use crate::store::{Author, Change, DeleteOptions, Index, PARTS, Precondition, Range, RecordId, Store, Sum, Verified};
 use crate::time::{Mono, Wall};
 use crate::trust::{Admission, Declined, JoinRequest, Token, TokenId};
 use crate::{membership, trust};
@@ -222,11 +222,27 @@ fn elections(genesis: &Genesis) -> Vec<Message> {
 }
 
 #[derive(Default)]
-struct Held(BTreeMap<RecordId, Arc<[u8]>>);
+struct Held(Index);
 
 impl Holdings for Held {
-    fn ids(&self) -> Vec<RecordId> {
-        self.0.keys().copied().collect()
+    fn sum(&self) -> Sum {
+        self.0.sum()
+    }
+
+    fn sums(&self, range: Range) -> [Sum; PARTS] {
+        self.0.sums(range)
+    }
+
+    fn ids(&self, range: Range) -> Vec<RecordId> {
+        self.0.ids(range).copied().collect()
+    }
+
+    fn has(&self, id: &RecordId) -> bool {
+        self.0.get(id).is_some()
+    }
+
+    fn removed(&self) -> &[u64; 256] {
+        self.0.removed()
     }
 
     fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {
@@ -260,7 +276,7 @@ fn gossiping() -> Vec<gossip::Message> {
             for n in 0..count {
                 for (machine, held, scribe) in &mut machines[n..=n] {
                     let raw = scribe.write(Draft::Told(Uid([1; 16]), n as u64, &[]));
-                    held.0.insert(RecordId::of(&raw), Arc::clone(&raw));
+                    held.0.insert(&raw);
                     machine.handle(at, gossip::Input::Publish(vec![Verified::read(raw).unwrap()]), held);
                 }
                 let others = (0..count).filter(|other| *other != n);
@@ -284,7 +300,7 @@ fn gossiping() -> Vec<gossip::Message> {
                         queue.extend((0..count).find(|m| id(*m) == to).map(|m| (n, m, message)));
                     }
                     gossip::Output::Deliver { records, .. } => {
-                        held.0.extend(records.into_iter().map(|r| (r.id(), Arc::clone(&r.record().raw))));
+                        records.iter().for_each(|r| held.0.insert(&r.record().raw));
                     }
                     gossip::Output::Exchanged { .. } => {}
                 }

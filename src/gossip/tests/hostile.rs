@@ -13,8 +13,7 @@ fn messages() -> Vec<Message> {
     world.write(0, 3, 30);
     world.write(1, 3, 30);
     let mut said: Vec<Message> = Vec::new();
-    let held = |at: usize, world: &World| world.nodes[at].held.records.clone();
-    let [zero, one] = [held(0, &world), held(1, &world)].map(|records| Held { records });
+    let [zero, one] = [0, 1].map(|at: usize| std::mem::take(&mut world.nodes[at].held));
     let ids = [world.nodes[0].id, world.nodes[1].id];
     let mut queue = vec![(0, Input::Connected(ids[1])), (1, Input::Connected(ids[0]))];
     queue.push((0, Input::Publish(world.write(0, 2, 40))));
@@ -135,4 +134,29 @@ fn messages_that_are_too_large_are_refused() {
     assert!(Message::of_bytes(&vec![0; 6 << 20]).is_err());
     let many: Numbers = (0..65).map(|n| (NodeId([n; 32]), (1, 1))).collect();
     assert!(numbers_of_bytes(&numbers_to_bytes(&many)).is_err());
+}
+
+#[test]
+fn absurd_counts_are_refused_by_name() {
+    let session = message::SessionId { incarnation: 1, number: 1 };
+    let part = message::Part { number: 0, last: true };
+    let refusal = |step| {
+        let bytes = Message::Exchange { session, step }.to_bytes();
+        Message::of_bytes(&bytes).map_or_else(|error| error.to_string(), |_| "read".into())
+    };
+    let probe = |n: u64| fingerprint::Probe { range: Range::new(n << 40, 6).unwrap(), sums: [0; PARTS] };
+    let probes = |count| Step::Probes { rest: false, probes: (0..count).map(probe).collect() };
+    assert_eq!(refusal(probes(1_792)), "read");
+    assert!(refusal(probes(20_000)).contains("20000 ranges are probed, at most 1792 may be"));
+    let ranges = |count| Step::Listed { part, rest: false, ranges: vec![Range::ALL; count], ids: Vec::new() };
+    assert_eq!(refusal(ranges(1_024)), "read");
+    assert!(refusal(ranges(1_025)).contains("1025 ranges are listed, at most 1024 may be"));
+    let ids = |count| Step::Want { part, ids: vec![RecordId([0; 16]); count] };
+    assert_eq!(refusal(ids(16_384)), "read");
+    assert!(refusal(ids(16_385)).contains("16385 ids are listed, at most 16384 may be"));
+    // A range with digits that no id has.
+    let mut bytes = Message::Exchange { session, step: ranges(1) }.to_bytes();
+    let depth = bytes.windows(9).position(|bytes| bytes == [0; 9]).unwrap() + 8;
+    bytes[depth] = 17;
+    assert!(Message::of_bytes(&bytes).unwrap_err().to_string().contains("not a range"));
 }

@@ -1,6 +1,7 @@
 //! Tests of gossip by stories and by chance, over toy holdings of real, signed records.
 
 mod chaos;
+mod difference;
 mod hostile;
 mod stories;
-mod world;
+pub mod world;

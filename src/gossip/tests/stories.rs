@@ -268,8 +268,8 @@ fn a_wanted_record_that_is_gone_makes_for_another_exchange() {
     world.connect(0, 1);
     // Begin, Reply, Ids are on their way; then a register is replaced.
     world.run(ms(2));
-    let gone = *world.nodes[0].held.records.keys().next().unwrap();
-    world.nodes[0].held.records.remove(&gone);
+    let gone = world.nodes[0].held.ids()[0];
+    world.nodes[0].held.remove(&gone);
     world.write(0, 1, 100);
     world.run(ms(20));
     assert_eq!(world.nodes[1].exchanged, [], "what the peer held is not all here");
@@ -304,7 +304,7 @@ fn an_exchange_vouches_only_for_what_can_be_durable() {
     let held = std::mem::take(&mut world.nodes[1].held);
     world.connect(1, 2);
     world.run(ms(100));
-    assert_eq!(world.nodes[2].held.records.len(), 0);
+    assert_eq!(world.counts()[2], 0);
     world.nodes[1].held = held;
     world.settle(ms(1_000));
 }

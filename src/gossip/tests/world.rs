@@ -12,6 +12,7 @@ use crate::gossip::message::Step;
 use crate::gossip::*;
 use crate::ids::Uid;
 use crate::store::record::{Draft, Scribe};
+use crate::store::{Index, PARTS, Range, Sum};
 
 pub const TICK: Duration = Duration::from_millis(100);
 const PROBE: Duration = Duration::from_millis(400);
@@ -23,16 +24,51 @@ pub fn ms(ms: u64) -> Duration {
 /// What a node holds, and since when.
 #[derive(Default)]
 pub struct Held {
-    pub records: BTreeMap<RecordId, (Mono, Arc<[u8]>)>,
+    pub index: Index,
+    since: BTreeMap<RecordId, Mono>,
+    refused: BTreeSet<RecordId>,
+}
+
+impl Held {
+    pub fn insert(&mut self, now: Mono, raw: &Arc<[u8]>) {
+        self.since.entry(RecordId::of(raw)).or_insert(now);
+        self.index.insert(raw);
+    }
+
+    pub fn remove(&mut self, id: &RecordId) {
+        let raw = Arc::clone(self.index.get(id).unwrap());
+        self.index.remove(&raw);
+        self.since.remove(id);
+    }
+
+    pub fn ids(&self) -> Vec<RecordId> {
+        self.index.ids(Range::ALL).copied().collect()
+    }
 }
 
 impl Holdings for Held {
-    fn ids(&self) -> Vec<RecordId> {
-        self.records.keys().copied().collect()
+    fn sum(&self) -> Sum {
+        self.index.sum()
+    }
+
+    fn sums(&self, range: Range) -> [Sum; PARTS] {
+        self.index.sums(range)
+    }
+
+    fn ids(&self, range: Range) -> Vec<RecordId> {
+        self.index.ids(range).copied().collect()
+    }
+
+    fn has(&self, id: &RecordId) -> bool {
+        self.index.get(id).is_some()
+    }
+
+    fn removed(&self) -> &[u64; 256] {
+        self.index.removed()
     }
 
     fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {
-        ids.iter().filter_map(|id| self.records.get(id)).map(|(_, raw)| Arc::clone(raw)).collect()
+        ids.iter().filter_map(|id| self.index.get(id)).map(Arc::clone).collect()
     }
 }
 
@@ -168,7 +204,7 @@ impl World {
             let value: Arc<[u8]> = vec![7; bytes].into();
             let fields = [("field".to_owned(), Some(value))];
             let raw = node.scribe.write(Draft::Told(Uid::derived(&[b"object"]), 1, &fields));
-            node.held.records.insert(RecordId::of(&raw), (now, Arc::clone(&raw)));
+            node.held.insert(now, &raw);
             Verified::read(raw).unwrap()
         };
         (0..count).map(write).collect()
@@ -178,6 +214,12 @@ impl World {
     pub fn publish(&mut self, at: usize, count: usize, bytes: usize) {
         let records = self.write(at, count, bytes);
         self.input(at, Input::Publish(records));
+    }
+
+    /// Has a node refuse a record.
+    pub fn refuse(&mut self, at: usize, id: RecordId) {
+        self.nodes[at].held.refused.insert(id);
+        self.input(at, Input::Refused(id));
     }
 
     pub fn input(&mut self, at: usize, input: Input) {
@@ -201,8 +243,7 @@ impl World {
             }
             Output::Deliver { records, .. } => {
                 for record in records {
-                    let entry = (self.now, Arc::clone(&record.record().raw));
-                    self.nodes[at].held.records.entry(record.id()).or_insert(entry);
+                    self.nodes[at].held.insert(self.now, &record.record().raw);
                 }
             }
             Output::Exchanged { peer, began } => {
@@ -216,8 +257,9 @@ impl World {
 
     /// Counts what `of` held at a time and `at` does not hold now.
     fn missing(&self, at: usize, of: usize, then: Mono) -> usize {
-        let held = self.nodes[of].held.records.iter().filter(|(_, (since, _))| *since <= then);
-        held.filter(|(id, _)| !self.nodes[at].held.records.contains_key(id)).count()
+        let held = self.nodes[of].held.since.iter().filter(|(_, since)| **since <= then);
+        let known = |id| self.nodes[at].held.has(id) || self.nodes[at].held.refused.contains(id);
+        held.filter(|(id, _)| !known(id)).count()
     }
 
     fn post(&mut self, from: usize, to: usize, event: impl Fn() -> Event) {
@@ -303,7 +345,7 @@ impl World {
     }
 
     pub fn counts(&self) -> Vec<usize> {
-        self.nodes.iter().map(|node| node.held.records.len()).collect()
+        self.nodes.iter().map(|node| node.held.since.len()).collect()
     }
 
     pub fn count(&self, kind: &str) -> usize {
@@ -321,6 +363,8 @@ pub fn kind(message: &Message) -> &'static str {
             Step::Reply { .. } => "reply",
             Step::Busy { .. } => "busy",
             Step::Ids { .. } => "ids",
+            Step::Probes { .. } => "probes",
+            Step::Listed { .. } => "listed",
             Step::Want { .. } => "want",
             Step::Records { .. } => "records",
             Step::Ack { .. } => "ack",

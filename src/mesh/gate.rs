@@ -140,23 +140,17 @@ impl Gate {
         info!(peer = ?member.id, connection = %link.id, dialled = link.dialled, "connected to a member");
         link.hear();
         link.member.store(Some(member.clone()));
-        member.attach(link);
+        member.attach(link, link.dialled == (self.me < member.id));
     }
 
-    /// Leaves one connection to a member. Only the lesser of the two nodes decides, so that they never close each
-    /// other's, and only when the far side has had time to end its handshake of the one that stays: it would stand
-    /// without any until then. Dialled at the same time: the one that it dialled stays. Else the newest: the peer dials
-    /// only if it holds the others for dead.
+    /// Leaves one connection to a member, the one that both sides use. Only the lesser of the two nodes decides, so that
+    /// they never close each other's, and only when the far side has had time to end its handshake of the one that
+    /// stays: it would stand without any until then.
     fn settle(&mut self, member: &Member, now: Instant) {
         let links = member.links();
-        let (true, [.., former, newest]) = (self.me < member.id, links.as_slice()) else { return };
-        if now.duration_since(newest.since) < limits::SETTLE {
-            return;
-        }
-        let together = newest.since.duration_since(former.since) < limits::TOGETHER;
-        let kept = if together && former.dialled && !newest.dialled { former } else { newest };
-        for link in links.iter().filter(|l| l.id != kept.id) {
-            self.close(link, "there is another one");
+        let (true, [others @ .., kept]) = (self.me < member.id, links.as_slice()) else { return };
+        if others.iter().chain([kept]).all(|link| now.duration_since(link.since) >= limits::SETTLE) {
+            others.iter().for_each(|link| self.close(link, "there is another one"));
         }
     }
 

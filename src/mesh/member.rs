@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Event;
 use super::lanes;
+use super::limits;
 use super::link::Link;
 use super::queue::Outbox;
 use crate::ids::NodeId;
@@ -32,7 +33,8 @@ pub(super) struct Member {
 /// The live connections to a member.
 #[derive(Default)]
 struct Links {
-    /// The newest last: a new connection is a sign of life, an old one may be dead.
+    /// The one to use last: the newest, since a new connection is a sign of life and an old one may be dead; of those
+    /// dialled at the same time the preferred one.
     live: Vec<Arc<Link>>,
     /// How often the last connection has ended.
     outages: u64,
@@ -53,9 +55,17 @@ impl Member {
         })
     }
 
-    /// Adds a connection; it is the one that is used from now on.
-    pub(super) fn attach(&self, link: &Arc<Link>) {
-        self.links.send_modify(|links| links.live.push(link.clone()));
+    /// Adds a connection; it is the one that is used from now on, unless a preferred one came at the same time.
+    /// `preferred`: the lesser of the two nodes has dialled it. So both sides use the same one, and what is open on it
+    /// stays when the other is closed.
+    pub(super) fn attach(&self, link: &Arc<Link>, preferred: bool) {
+        self.links.send_modify(|links| {
+            let together = |other: &&Arc<Link>| link.since.duration_since(other.since) < limits::TOGETHER;
+            let stays =
+                !preferred && links.live.last().filter(together).is_some_and(|last| last.dialled != link.dialled);
+            let place = links.live.len() - usize::from(stays);
+            links.live.insert(place, link.clone());
+        });
     }
 
     /// Takes a connection away. `reset`: the far side ended it.
@@ -74,7 +84,7 @@ impl Member {
         });
     }
 
-    /// Returns the live connections, the newest last.
+    /// Returns the live connections, the one to use last.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         self.links.borrow().live.clone()
     }

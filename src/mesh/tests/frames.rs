@@ -57,7 +57,6 @@ async fn a_member_of_which_the_address_becomes_known_is_dialled_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_of_events_holds_up_its_peer_and_loses_no_control_of_others() {
     let (one, mut two) = pair().await;
-    let _beats = (one.beat(two.id), two.beat(one.id));
     // More than the events' channel and the lane's window hold.
     for _ in 0..40 {
         one.mesh.send(two.id, Lane::Bulk, Bytes::from(vec![1; 1024 * 1024]));

@@ -24,7 +24,11 @@ pub struct Node {
     pub events: mpsc::Receiver<Event>,
     pub address: SocketAddrV4,
     pub stop: CancellationToken,
+    beats: Vec<tokio_util::sync::DropGuard>,
 }
+
+/// A heartbeat.
+const BEAT: Bytes = Bytes::from_static(b"beat");
 
 /// Returns the key of a node.
 pub fn key(n: u8) -> ed25519_dalek::SigningKey {
@@ -63,12 +67,17 @@ impl Node {
         let stop = CancellationToken::new();
         let config = Config { key: key(n), listen: address, discover: false };
         let mesh = Mesh::start(config, directory, events_in, stop.clone()).await.unwrap();
-        Self { id: id(n), mesh, events, address, stop }
+        Self { id: id(n), mesh, events, address, stop, beats: Vec::new() }
     }
 
-    /// Waits for the next event.
+    /// Waits for the next event that is no heartbeat.
     pub async fn next(&mut self) -> Event {
-        timeout(PATIENCE, self.events.recv()).await.expect("an event comes in time").expect("the mesh runs")
+        loop {
+            match timeout(PATIENCE, self.events.recv()).await.expect("an event comes in time").expect("the mesh runs") {
+                Event::Frame { frame, .. } if frame == BEAT => {}
+                event => return event,
+            }
+        }
     }
 
     /// Waits until connected to `peer`.
@@ -107,7 +116,7 @@ impl Node {
         let ends = stop.clone();
         tokio::spawn(async move {
             while !ends.is_cancelled() {
-                mesh.send(to, Lane::Control, Bytes::from_static(b"beat"));
+                mesh.send(to, Lane::Control, BEAT);
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
@@ -131,13 +140,16 @@ pub fn name(event: &Event) -> String {
     }
 }
 
-/// Starts two nodes that know each other, and waits until both are connected.
+/// Starts two nodes that know each other, and waits until both are connected. Only the first dials, so there is one
+/// connection. They send each other heartbeats, as nodes do: held up, they would else part for lack of words.
 pub async fn pair() -> (Node, Node) {
     let (a, b) = (free(), free());
     let mut one = Node::start(1, a, directory(&[(1, Some(a)), (2, Some(b))])).await;
-    let mut two = Node::start(2, b, directory(&[(1, Some(a)), (2, Some(b))])).await;
+    let mut two = Node::start(2, b, directory(&[(1, None), (2, Some(b))])).await;
     one.connected(two.id).await;
     two.connected(one.id).await;
+    one.beats.push(one.beat(two.id));
+    two.beats.push(two.beat(one.id));
     (one, two)
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::ids::Uid;
 use crate::object::{Key, kinds};
 use crate::store::{Change, DeleteOptions, Entry, Precondition, Propagation, Snapshot};
 
@@ -43,10 +44,11 @@ pub fn waits(entry: &Entry) -> bool {
 
 /// Tells whether the owner that `reference` names is gone for good, as seen from an object in `namespace`.
 ///
-/// The one place that concludes an absence. It holds of an owner that the view does not show, or shows with another
-/// uid. That is sound as long as the view is complete: while one node is the whole cluster and has lost no records;
-/// after a damage a missing owner may be what was lost, and is not taken for gone. An owner of a kind that is not served,
-/// or in a namespace while its dependant is in none, cannot be looked for and so is never gone.
+/// The one place that concludes an absence. It holds of an owner whose tombstone is known, and of one whose name nobody
+/// has; that is sound as long as the view is complete: after a damage a missing owner may be what was lost, and is not
+/// taken for gone. If another has its name, it may be an older one, made on another side of a cut, or what is missing may
+/// be still on its way: then its tombstone alone counts. An owner of a kind that is not served, or in a namespace while
+/// its dependant is in none, cannot be looked for and so is never gone.
 fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let Some(kind) = kinds::by_api_version(text("apiVersion"), text("kind")) else { return false };
@@ -54,8 +56,16 @@ fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {
         return false;
     }
     let key = Key::new(kind, if kind.namespaced { namespace } else { "" }, text("name"));
-    // Whoever has the name now is proof enough that the former holder has not.
-    view.get(&key).map_or(view.is_complete(), |owner| owner.uid.to_string() != text("uid"))
+    let uid: Option<Uid> = text("uid").parse().ok();
+    match view.get(&key) {
+        Some(owner) => uid.is_none_or(|uid| owner.uid != uid && view.is_buried(uid)),
+        None => view.is_complete() || uid.is_some_and(|uid| view.is_buried(uid)),
+    }
+}
+
+/// Tells whether the owner that `reference` names has given its name to an older one.
+fn displaced(view: &Snapshot, reference: &Value) -> bool {
+    reference["uid"].as_str().and_then(|uid| uid.parse().ok()).is_some_and(|uid| view.is_displaced(uid))
 }
 
 /// How an owner reference stands.
@@ -64,10 +74,15 @@ enum Owner {
     Gone,
     /// It goes as soon as this dependant has gone.
     Waits,
+    /// It has given its name to an older one: what it owned lives on, and whoever selects it takes it over.
+    Displaced,
     Solid,
 }
 
 fn owner(view: &Snapshot, namespace: &str, reference: &Value) -> Owner {
+    if displaced(view, reference) {
+        return Owner::Displaced;
+    }
     if gone(view, namespace, reference) {
         return Owner::Gone;
     }
@@ -83,6 +98,12 @@ fn as_dependant(view: &Snapshot, entry: &Arc<Entry>, mut object: Value) -> Vec<C
     let owners: Vec<Owner> = references.into_iter().flatten().map(|r| owner(view, &entry.key.namespace, r)).collect();
     if owners.iter().all(|o| *o == Owner::Solid) {
         return Vec::new();
+    }
+    if owners.contains(&Owner::Displaced) {
+        edit::retain_owners(&mut object, |r| {
+            matches!(owner(view, &entry.key.namespace, r), Owner::Solid | Owner::Waits)
+        });
+        return vec![edit::update(entry, object)];
     }
     if owners.contains(&Owner::Solid) {
         edit::retain_owners(&mut object, |r| owner(view, &entry.key.namespace, r) == Owner::Solid);

@@ -68,26 +68,27 @@ pub fn claim(
     }
     for object in orphans(view, kind, &owner.key.namespace).filter(|e| wanted(e)) {
         if !object.terminating && selector.matches(&object.labels) {
-            claimed.change(adopt(object, owner));
+            claimed.change(adopt(view, object, owner));
             claimed.objects.push(Arc::clone(object));
         }
     }
     claimed
 }
 
-/// Lists the objects of `kind` that nobody controls.
+/// Lists the objects of `kind` that nobody controls, or one that has given its name to an older one.
 pub fn orphans<'a>(
     view: &'a Snapshot,
     kind: &'static Kind,
     namespace: &'a str,
 ) -> impl Iterator<Item = &'a Arc<Entry>> {
-    view.list(kind, Some(namespace)).filter(|e| e.controller.is_none())
+    view.list(kind, Some(namespace)).filter(|e| e.controller.is_none_or(|uid| view.is_displaced(uid)))
 }
 
-fn adopt(object: &Entry, owner: &Entry) -> Change {
+fn adopt(view: &Snapshot, object: &Entry, owner: &Entry) -> Change {
     let mut value = object.value();
     let uid = owner.uid.to_string();
-    edit::retain_owners(&mut value, |o| o["uid"] != uid.as_str());
+    let is_displaced = |o: &Value| o["uid"].as_str().and_then(|o| o.parse().ok()).is_some_and(|o| view.is_displaced(o));
+    edit::retain_owners(&mut value, |o| o["uid"] != uid.as_str() && !is_displaced(o));
     let owners = &mut value["metadata"]["ownerReferences"];
     match owners.as_array_mut() {
         Some(owners) => owners.push(reference(owner)),

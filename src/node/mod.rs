@@ -242,6 +242,7 @@ impl Node {
         self.gossip(now, gossip::Input::Tick);
         self.give_up_on_answers(now);
         self.raise_level(now);
+        self.put_in_order(now);
         if now.mono >= self.next_upkeep {
             self.upkeep(now);
         }

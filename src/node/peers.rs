@@ -247,6 +247,20 @@ impl Node {
         }
     }
 
+    /// Lists the members that answer and with which no exchange was finished that began after `since`.
+    pub(super) fn unheard_since(&self, since: Mono) -> Vec<NodeId> {
+        let standings = self.peers.standings.iter().filter(|(id, _)| self.peers.answers(id));
+        standings.filter(|(_, standing)| standing.exchanged < Some(since)).map(|(id, _)| *id).collect()
+    }
+
+    /// Begins an exchange with a member, unless one was asked for just now.
+    pub(super) fn exchange_soon(&mut self, now: Now, peer: NodeId) {
+        let asked = self.peers.standings.get(&peer).and_then(|standing| standing.asked);
+        if asked.is_none_or(|asked| now.mono.since(asked) >= EXCHANGE_AGAIN) {
+            self.exchange(now, peer);
+        }
+    }
+
     /// Begins an exchange with a member.
     pub(super) fn exchange(&mut self, now: Now, peer: NodeId) {
         if let Some(standing) = self.peers.standings.get_mut(&peer) {

@@ -20,23 +20,86 @@ pub struct Allocations {
     reserved: BTreeSet<Ipv4Addr>,
     addresses: BTreeMap<Ipv4Addr, BTreeSet<Uid>>,
     node_ports: BTreeMap<u16, BTreeSet<Uid>>,
+    /// Services that were found to have what another has, or to lack what they need.
+    contested: BTreeSet<Uid>,
 }
 
 impl Allocations {
     /// Makes one in which nothing is taken. Reserved addresses are given only to who asks for them.
     pub fn new(range: Ipv4Net, ports: RangeInclusive<u16>, reserved: impl IntoIterator<Item = Ipv4Addr>) -> Self {
         let reserved = reserved.into_iter().collect();
-        Self { range, ports, reserved, addresses: BTreeMap::new(), node_ports: BTreeMap::new() }
+        let (addresses, node_ports, contested) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { range, ports, reserved, addresses, node_ports, contested }
     }
 
-    /// Notes what a Service has.
-    pub fn claim(&mut self, uid: Uid, intent: &Map<String, Value>) {
+    /// Notes what a Service has. Returns whether another has it too, or it lacks an address: what only a merge leaves.
+    pub fn claim(&mut self, uid: Uid, intent: &Map<String, Value>) -> bool {
+        let before = self.contested.len();
+        if lacks_address(intent) {
+            self.contested.insert(uid);
+        }
         for address in addresses(intent) {
-            self.addresses.entry(address).or_default().insert(uid);
+            let users = self.addresses.entry(address).or_default();
+            users.insert(uid);
+            if users.len() > 1 {
+                self.contested.extend(users.iter());
+            }
         }
         for port in node_ports(intent) {
-            self.node_ports.entry(port).or_default().insert(uid);
+            let users = self.node_ports.entry(port).or_default();
+            users.insert(uid);
+            if users.len() > 1 {
+                self.contested.extend(users.iter());
+            }
         }
+        self.contested.len() > before
+    }
+
+    /// Tells whether any Service has what another has.
+    pub fn is_contested(&self) -> bool {
+        !self.contested.is_empty()
+    }
+
+    /// Takes the Services that may have what another has.
+    pub fn take_contested(&mut self) -> BTreeSet<Uid> {
+        std::mem::take(&mut self.contested)
+    }
+
+    /// Gives a Service others of what an elder has too, and an address if it lacks one. Returns what has changed, in
+    /// words.
+    ///
+    /// # Errors
+    /// [`Rejected::Invalid`] if a range is full.
+    pub fn give_way(
+        &self,
+        key: &Key,
+        uid: Uid,
+        intent: &mut Map<String, Value>,
+        elder: impl Fn(&Uid) -> bool,
+    ) -> Result<Vec<String>, Rejected> {
+        let mut moves = Vec::new();
+        let taken = |users: Option<&BTreeSet<Uid>>| users.is_some_and(|users| users.iter().any(&elder));
+        let had: Option<Ipv4Addr> = addresses(intent).next();
+        let lacks = lacks_address(intent);
+        let mut given: BTreeSet<u16> = node_ports(intent).into_iter().collect();
+        let Some(Value::Object(spec)) = intent.get_mut("spec") else { return Ok(moves) };
+        if lacks || had.is_some_and(|had| taken(self.addresses.get(&had))) {
+            let address = self.free_address(key, uid)?.to_string();
+            let had = had.map_or_else(|| "none".to_owned(), |had| had.to_string());
+            moves.push(format!("clusterIP {had} becomes {address}"));
+            spec.insert("clusterIPs".into(), json!([address]));
+            spec.insert("clusterIP".into(), address.into());
+        }
+        for (i, port) in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+            let Some(had) = port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()) else { continue };
+            if taken(self.node_ports.get(&had)) {
+                let number = self.free_port(key, uid, i, &given)?;
+                given.insert(number);
+                moves.push(format!("nodePort {had} becomes {number}"));
+                port["nodePort"] = number.into();
+            }
+        }
+        Ok(moves)
     }
 
     /// Forgets what a Service had.
@@ -88,8 +151,10 @@ impl Allocations {
         }
         let asked = text(spec, "clusterIP").or_else(|| spec.get("clusterIPs")?[0].as_str().map(str::to_owned));
         let had = old.filter(|old| kind_of(old) != "ExternalName").and_then(|old| text(old, "clusterIP"));
-        let address = match asked.or(had) {
+        let address = match asked.or_else(|| had.clone()) {
             Some(none) if none == "None" => none,
+            // Also while another has it too, which the leader settles.
+            Some(kept) if Some(&kept) == had.as_ref() => kept,
             Some(asked) => self.check_address(key, uid, asked)?,
             None => self.free_address(key, uid)?.to_string(),
         };
@@ -153,6 +218,8 @@ impl Allocations {
             let number = match asked {
                 // What it had goes with the type, unless it is asked for anew.
                 Some(n) if !allows && before.map(u64::from) == Some(n) && had_type.as_deref() != Some(&*kind) => None,
+                // Also while another has it too, which the leader settles.
+                Some(n) if allows && before.map(u64::from) == Some(n) => before,
                 Some(n) => Some(self.check_port(key, uid, i, n)?),
                 None => before.filter(|n| allows && !given.contains(n)),
             };
@@ -197,6 +264,12 @@ impl Allocations {
             invalid(key, &format!("spec.ports[{i}].nodePort"), "0".into(), message)
         })
     }
+}
+
+/// Tells whether a Service has no address that should have one: two sides have changed its type.
+fn lacks_address(intent: &Map<String, Value>) -> bool {
+    let Some(Value::Object(spec)) = intent.get("spec") else { return false };
+    kind_of(spec) != "ExternalName" && text(spec, "clusterIP").is_none()
 }
 
 fn invalid(key: &Key, field: &str, value: String, message: String) -> Rejected {

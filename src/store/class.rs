@@ -132,6 +132,12 @@ pub fn has_generation(kind: &Kind) -> bool {
     [&kinds::POD, &kinds::DEPLOYMENT, &kinds::REPLICA_SET].contains(&kind)
 }
 
+/// Tells whether an object stands for data that is elsewhere. One that gives its name to an older one is kept whole,
+/// hidden, and never let go of by the cluster itself: deleting it could delete the data.
+pub fn is_kept_whole(kind: &Kind) -> bool {
+    kind.group.is_empty() && ["persistentvolumes", "persistentvolumeclaims"].contains(&kind.plural)
+}
+
 /// Tells whether the spec is a decision, replaced as a whole: of a Lease, which is renewed every few seconds and must
 /// not gather history.
 pub fn has_decided_spec(kind: &Kind) -> bool {
@@ -176,6 +182,13 @@ mod tests {
         for (key, object, class) in table {
             assert_eq!(of_object(&key, object), class, "{key}");
         }
+    }
+
+    #[test]
+    fn what_stands_for_data_is_kept_whole() {
+        let volume = |plural| Kind { plural, ..kinds::CONFIG_MAP };
+        assert!(is_kept_whole(&volume("persistentvolumes")) && is_kept_whole(&volume("persistentvolumeclaims")));
+        assert!(!is_kept_whole(&kinds::CONFIG_MAP));
     }
 
     #[test]

@@ -137,9 +137,22 @@ impl Store {
         Receipt::Shown(committed)
     }
 
+    /// Carries out a plan for whose outcome nobody waits.
+    pub(super) fn perform_unasked(&mut self, plan: Plan) {
+        self.perform(plan);
+        if let Some(step) = self.steps.back_mut() {
+            step.ticket = None;
+        }
+    }
+
     /// Notes name and turn of an object.
     pub(super) fn register_birth(&mut self, uid: Uid, birth: &Birth) {
-        self.names.entry(birth.key.clone()).or_default().insert(uid, ());
+        let namesakes = self.names.entry(birth.key.clone()).or_default();
+        namesakes.insert(uid, ());
+        let shared = namesakes.keys().nth(1).is_some();
+        if shared || birth.namespace.is_some_and(|namespace| self.graves.contains_key(&namespace)) {
+            self.unsettle(&birth.key);
+        }
         self.note_turn(birth);
     }
 
@@ -158,8 +171,10 @@ impl Store {
         if let Some(object) = self.objects.get(&uid) {
             self.allocations.release(uid, &object.working.intent());
         }
-        if let Some(after) = after.filter(|after| !after.gone) {
-            self.allocations.claim(uid, &after.intent());
+        if let Some(after) = after.filter(|after| !after.gone)
+            && self.allocations.claim(uid, &after.intent())
+        {
+            self.disorder = self.now.mono;
         }
     }
 
@@ -192,10 +207,12 @@ impl Store {
                 self.keep_mark(uid, Mark::clone(mark), &record);
                 self.tell(record);
             }
-            Write::Bury => {
+            Write::Bury { displaced } => {
                 let birth = Birth::clone(&after.birth);
-                let record = self.scribe.write(Draft::Tombstone(uid, &birth));
-                self.graves.insert(uid, Grave { birth, record: Arc::clone(&record) });
+                let draft = if displaced { Draft::Displaced(uid, &birth) } else { Draft::Tombstone(uid, &birth) };
+                let record = self.scribe.write(draft);
+                self.unsettle_namespace(&birth.key, uid);
+                self.graves.insert(uid, Grave { birth, displaced, record: Arc::clone(&record) });
                 self.documents.take(uid);
                 self.forget_observation(uid);
                 self.tell(record);

@@ -102,8 +102,8 @@ impl Store {
             return self.merge_ephemeral(&record);
         }
         let Some(uid) = record.body.uid() else { return Ok(Merged::Known) };
-        if let Body::Tombstone { birth, .. } = &record.body {
-            return Ok(self.bury_merged(uid, birth.clone(), &record.raw));
+        if let Body::Tombstone { birth, displaced, .. } = &record.body {
+            return Ok(self.bury_merged(uid, birth.clone(), *displaced, &record.raw));
         }
         if self.graves.contains_key(&uid) {
             // A tombstone beats any change.
@@ -186,8 +186,12 @@ impl Store {
         object.pending += u32::from(asks);
         object.working = after.clone();
         let finished = self.is_finished(&after);
+        let held = after.mark.as_ref().is_some_and(|mark| !mark.finalizers.is_empty());
         self.then_show_merged(&key, What::Parts { uid, parts: Box::new(after), asks });
-        if finished {
+        if finished && held {
+            // What held it may be gone, or not have come yet: the leader ends it, once it has heard everybody.
+            self.unsettle(&key);
+        } else if finished {
             self.end(uid);
         }
     }
@@ -197,14 +201,10 @@ impl Store {
         let Some(object) = self.objects.get(&uid) else { return };
         let mut plan = self.plan_for(object.working.birth.key.clone(), uid, object);
         plan.bury();
-        self.perform(plan);
-        if let Some(step) = self.steps.back_mut() {
-            // Nobody asked for it.
-            step.ticket = None;
-        }
+        self.perform_unasked(plan);
     }
 
-    fn bury_merged(&mut self, uid: Uid, birth: Birth, raw: &Arc<[u8]>) -> Merged {
+    fn bury_merged(&mut self, uid: Uid, birth: Birth, displaced: bool, raw: &Arc<[u8]>) -> Merged {
         let known = self.graves.get(&uid);
         // Of two tombstones every node keeps the same one.
         if known.is_some_and(|grave| grave.record <= *raw) {
@@ -212,8 +212,14 @@ impl Store {
         }
         let first = known.is_none();
         self.note_turn(&birth);
-        let before = self.graves.insert(uid, Grave { birth, record: Arc::clone(raw) });
+        self.unsettle_namespace(&birth.key, uid);
+        let before = self.graves.insert(uid, Grave { birth, displaced, record: Arc::clone(raw) });
         self.held.remove_all(before.iter().map(|grave| &grave.record));
+        if !self.objects.contains_key(&uid) {
+            self.snapshot.bury(uid, displaced);
+            // Nothing is seen to go, so nobody else would look after what it owned.
+            self.bereaved.extend(self.snapshot.owned_by(uid).map(|entry| entry.key.clone()));
+        }
         self.waiting.take(uid);
         self.save(Arc::clone(raw));
         if let (true, Some(object)) = (first, self.objects.get(&uid)) {

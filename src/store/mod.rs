@@ -16,8 +16,9 @@
 //! `document` (with `scan` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` (with `small`) what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
 //! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `repair` makes
-//! valid what sides made together, `notices` tells what was lost; `news` and `holdings` give records to peers, who compare
-//! sums of their ids: `index`, by `range`. `reach` projects how nodes are.
+//! valid what sides made together, `notices` tells what was lost, `order` and `displaced` see to two objects of one
+//! name; `news` and `holdings` give records to peers, who compare sums of their ids: `index`, by `range`. `reach` projects
+//! how nodes are.
 //!
 //! Invariants, each with its tests:
 //! - *durable first*: a Snapshot shows intent, decisions and clients' status only once they are durable;
@@ -42,6 +43,7 @@ mod commit;
 mod credit;
 mod decide;
 mod delete;
+pub mod displaced;
 mod document;
 mod ephemeral;
 mod fork;
@@ -54,6 +56,7 @@ mod merge;
 mod news;
 mod notices;
 mod open;
+mod order;
 mod parts;
 mod path;
 mod plan;
@@ -85,6 +88,7 @@ pub use index::Index;
 pub use leaves::ListKeys;
 pub use merge::{MergeError, Merged};
 pub use open::{OpenReport, Refusal};
+pub use order::Orders;
 pub use plan::MAX_OBJECT_BYTES;
 pub use range::{PARTS, Range, Sum};
 pub use reach::{RETURNING, Reach, UNREACHABLE};

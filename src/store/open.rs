@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::ids::Uid;
+use crate::object::Key;
 use crate::time::Now;
 
 use super::document::{Chunk, Document};
@@ -81,8 +82,9 @@ impl Store {
                     }
                     Ok(())
                 }
-                Body::Tombstone { uid, birth } => {
-                    let grave = Grave { birth: birth.clone(), record: Arc::clone(&record.raw) };
+                Body::Tombstone { uid, birth, displaced } => {
+                    let (birth, displaced) = (birth.clone(), *displaced);
+                    let grave = Grave { birth, displaced, record: Arc::clone(&record.raw) };
                     let known: &mut Grave = graves.entry(*uid).or_insert_with(|| grave.clone());
                     if grave.record < known.record {
                         *known = grave;
@@ -101,8 +103,9 @@ impl Store {
         store.strangers = strangers;
         store.ceiling = ceiling_record;
         report.tombstones = graves.len();
-        for grave in graves.values() {
+        for (uid, grave) in &graves {
             store.note_turn(&grave.birth);
+            store.snapshot.bury(*uid, grave.displaced);
         }
         store.graves = graves;
         for (uid, pile) in piles {
@@ -180,19 +183,25 @@ impl Store {
         }
     }
 
-    /// Shows what was found, in key order, and ends what a crash kept from ending.
+    /// Shows what was found, in key order, and has ended what a crash kept from ending.
     fn show_found(&mut self) {
         let keys: Vec<_> = self.names.keys().cloned().collect();
         for key in keys {
-            if let Some((_, value)) = self.visible(&key) {
+            if let Some((uid, value)) = self.visible(&key) {
+                self.note_hidden(&key, uid);
                 let revision = self.revisions.found();
                 self.snapshot.show(&key, Some(entry_of(&key, revision, value)), revision);
             }
         }
-        let finished: Vec<Uid> =
-            self.objects.iter().filter(|(_, object)| self.is_finished(&object.working)).map(|(uid, _)| *uid).collect();
-        for uid in finished {
-            self.end(uid);
+        let finished = self.objects.iter().filter(|(_, object)| self.is_finished(&object.working));
+        let finished: Vec<(Uid, bool, Key)> = finished
+            .map(|(uid, object)| {
+                let held = object.working.mark.as_ref().is_some_and(|mark| !mark.finalizers.is_empty());
+                (*uid, held, object.working.birth.key.clone())
+            })
+            .collect();
+        for (uid, held, key) in finished {
+            if held { self.unsettle(&key) } else { self.end(uid) }
         }
     }
 }

@@ -195,6 +195,8 @@ impl Object {
 pub struct Grave {
     /// Where it lived, and the turn.
     pub birth: Birth,
+    /// Whether it went because an older one has its name: then nothing is deleted for having been its.
+    pub displaced: bool,
     /// The signed record.
     pub record: Arc<[u8]>,
 }

@@ -57,8 +57,8 @@ pub(super) enum Write {
     Tell(Stamp, Vec<(String, Option<Arc<[u8]>>)>),
     /// The mark in `after`.
     Mark,
-    /// The tombstone.
-    Bury,
+    /// The tombstone; of one that an older one of its name displaced, or of any other.
+    Bury { displaced: bool },
 }
 
 impl Plan {
@@ -226,8 +226,12 @@ impl Plan {
     }
 
     pub(super) fn bury(&mut self) {
+        self.bury_as(false);
+    }
+
+    pub(super) fn bury_as(&mut self, displaced: bool) {
         self.after.gone = true;
-        self.writes.push(Write::Bury);
+        self.writes.push(Write::Bury { displaced });
     }
 
     pub(super) fn planned(self) -> Planned {

@@ -91,6 +91,8 @@ pub enum Body {
         uid: Uid,
         /// Its birth.
         birth: Birth,
+        /// Whether it went because an older one has its name.
+        displaced: bool,
     },
     /// The author gives out no revision number above this.
     Ceiling {
@@ -205,6 +207,8 @@ pub enum Draft<'a> {
     Mark(Uid, &'a Mark),
     /// See [`Body::Tombstone`].
     Tombstone(Uid, &'a Birth),
+    /// See [`Body::Tombstone`]: of one that an older one of its name displaced.
+    Displaced(Uid, &'a Birth),
     /// See [`Body::Ceiling`].
     Ceiling(u64),
     /// See [`Body::Event`].

@@ -150,6 +150,7 @@ impl Store {
             return;
         }
         self.objects.remove(&uid);
+        self.snapshot.bury(uid, self.graves.get(&uid).is_some_and(|grave| grave.displaced));
         let key = &parts.birth.key;
         if self.names.get_mut(key).is_some_and(|uids| uids.remove(&uid).is_some() && uids.is_empty()) {
             self.names.remove(key);
@@ -222,7 +223,11 @@ impl Store {
     /// Brings the snapshot in step with what there is at a key. Takes up to two revisions.
     pub(super) fn reveal(&mut self, key: &Key) {
         let old = self.snapshot.get(key).cloned();
-        let Some((uid, mut value)) = self.visible(key) else {
+        let visible = self.visible(key);
+        if let Some((uid, _)) = &visible {
+            self.note_hidden(key, *uid);
+        }
+        let Some((uid, mut value)) = visible else {
             if old.is_some() {
                 let revision = self.revisions.next(self.now.wall);
                 self.snapshot.show(key, None, revision);
@@ -242,6 +247,16 @@ impl Store {
         }
         let revision = self.revisions.next(self.now.wall);
         self.snapshot.show(key, Some(entry_of(key, revision, value)), revision);
+    }
+
+    /// Notes which objects the one that is to be seen at a key hides.
+    pub(super) fn note_hidden(&mut self, key: &Key, visible: Uid) {
+        self.snapshot.set_displaced(visible, false);
+        let uids = self.names.get(key).into_iter().flat_map(SmallMap::keys);
+        for uid in uids.filter(|uid| **uid != visible) {
+            let shown = self.objects.get(uid).is_some_and(|object| object.shown.is_some());
+            self.snapshot.set_displaced(*uid, shown);
+        }
     }
 
     /// Finds what is to be seen at a key: of objects the oldest, else something ephemeral, else a projection.

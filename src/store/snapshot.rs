@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -125,6 +125,10 @@ pub struct Snapshot {
     /// Events older than this process cannot be replayed for any kind.
     floor: Revision,
     revision: Revision,
+    /// Objects that are gone for good.
+    buried: OrdSet<Uid>,
+    /// Objects, gone or not, that an older one of their name displaced.
+    displaced: OrdSet<Uid>,
     /// Whether records were lost, so that what is not here may be alive all the same.
     incomplete: bool,
 }
@@ -168,6 +172,31 @@ impl Snapshot {
     /// Finds an object by its uid.
     pub fn by_uid(&self, uid: Uid) -> Option<&Arc<Entry>> {
         self.objects.get(self.by_uid.get(&uid)?)
+    }
+
+    /// Tells whether an object is known to be gone for good.
+    pub fn is_buried(&self, uid: Uid) -> bool {
+        self.buried.contains(&uid)
+    }
+
+    /// Tells whether an object has given its name to an older one, and is hidden by it or gone.
+    pub fn is_displaced(&self, uid: Uid) -> bool {
+        self.displaced.contains(&uid)
+    }
+
+    /// Notes that an object is gone for good, and whether it was displaced.
+    pub fn bury(&mut self, uid: Uid, displaced: bool) {
+        self.buried.insert(uid);
+        self.set_displaced(uid, displaced);
+    }
+
+    /// Notes whether an older object of its name hides an object.
+    pub fn set_displaced(&mut self, uid: Uid, displaced: bool) {
+        if displaced {
+            self.displaced.insert(uid);
+        } else if self.displaced.contains(&uid) {
+            self.displaced.remove(&uid);
+        }
     }
 
     /// Lists a kind in key order, in one namespace or (with `None`) in all.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, PersistId, Revision, Uid};
 use crate::object::{Key, Note, kinds};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 use super::allocate::Allocations;
 use super::change::{Committed, Precondition, Rejected};
@@ -134,6 +134,12 @@ pub struct Store {
     pub(super) notes: Vec<Note>,
     /// The records that peers should have.
     pub(super) held: Index,
+    /// Names at which a merge has left something to bring in order.
+    pub(super) unsettled: BTreeSet<Key>,
+    /// What was owned by objects of which only the tombstone came.
+    pub(super) bereaved: BTreeSet<Key>,
+    /// When the last of it came.
+    pub(super) disorder: Mono,
     /// What is shown when its batch is durable, in order.
     pub(super) steps: VecDeque<Step>,
     /// The last batch taken.
@@ -175,6 +181,9 @@ impl Store {
             unsaved: Unsaved::default(),
             notes: Vec::new(),
             held: Index::default(),
+            unsettled: BTreeSet::new(),
+            bereaved: BTreeSet::new(),
+            disorder: now.mono,
             steps: VecDeque::new(),
             taken: PersistId::default(),
             durable: PersistId::default(),

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use crate::ids::Uid;
 use crate::object::{Key, kinds};
 
+use super::displaced;
+
 /// The annotation by which a Node names its member's key.
 const NODE_ID: &str = "skein.dev/node-id";
 /// The label by which a ReplicaSet names its template.
@@ -27,6 +29,9 @@ pub fn origin(key: &Key, intent: &Map<String, Value>, namespace: Option<Uid>) ->
     }
     if *key.kind == kinds::SERVICE && (&*key.namespace, &*key.name) == API_SERVICE {
         return Some(Uid::derived(&[b"service", home, key.name.as_bytes()]));
+    }
+    if let Some(of) = displaced::of_intent(intent) {
+        return Some(Uid::derived(&[b"displaced", home, &of.0]));
     }
     if *key.kind == kinds::NODE {
         let id = hex::decode(meta["annotations"][NODE_ID].as_str()?).ok()?;

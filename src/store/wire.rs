@@ -118,6 +118,9 @@ struct TombstoneBody {
     uid: [u8; 16],
     #[n(1)]
     birth: BirthBody,
+    /// Left out where it is not so.
+    #[n(2)]
+    displaced: Option<bool>,
 }
 
 #[derive(Encode, Decode)]
@@ -170,7 +173,12 @@ pub(super) fn encode(draft: Draft<'_>, credit: &Credit) -> (u8, Vec<u8>) {
             let finalizers = mark.finalizers.iter().cloned().collect();
             (4, to_cbor(&MarkBody { uid: uid.0, at: mark.at, grace: mark.grace, finalizers }))
         }
-        Draft::Tombstone(uid, birth) => (5, to_cbor(&TombstoneBody { uid: uid.0, birth: birth_body(birth) })),
+        Draft::Tombstone(uid, birth) => {
+            (5, to_cbor(&TombstoneBody { uid: uid.0, birth: birth_body(birth), displaced: None }))
+        }
+        Draft::Displaced(uid, birth) => {
+            (5, to_cbor(&TombstoneBody { uid: uid.0, birth: birth_body(birth), displaced: Some(true) }))
+        }
         Draft::Ceiling(ceiling) => (6, to_cbor(&CeilingBody { ceiling })),
         Draft::Event(uid, key, time, object) => {
             let (group, plural) = (key.kind.group.to_owned(), key.kind.plural.to_owned());
@@ -210,7 +218,7 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
         }
         5 => {
             let b: TombstoneBody = of_cbor(body)?;
-            Body::Tombstone { uid: Uid(b.uid), birth: birth(b.birth)? }
+            Body::Tombstone { uid: Uid(b.uid), birth: birth(b.birth)?, displaced: b.displaced == Some(true) }
         }
         6 => Body::Ceiling { ceiling: of_cbor::<CeilingBody>(body)?.ceiling },
         7 => {

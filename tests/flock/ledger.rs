@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use skein::ids::{NodeId, Term, Uid};
+use skein::object::Key;
 use skein::store::Slot;
 use skein::store::record::{Body, Record};
 
@@ -16,6 +17,12 @@ pub struct Ledger {
     pub bound: BTreeMap<(Uid, u64), BTreeSet<String>>,
     /// Objects that are gone for good, and on which hosts' disks that is written.
     pub buried: BTreeMap<Uid, BTreeSet<usize>>,
+    /// Of those, the ones that an older one of their name displaced, with their keys.
+    pub displaced: BTreeMap<Uid, Key>,
+    /// What users made, as they were told.
+    pub made: BTreeMap<Uid, Key>,
+    /// What users asked to be deleted, whether they were answered or not.
+    pub asked_to_go: BTreeSet<Uid>,
     /// When each pod was first shown.
     pub born: BTreeMap<Uid, Duration>,
     /// Pods that users asked to be deleted.
@@ -27,6 +34,8 @@ pub struct Ledger {
 pub enum Seen {
     /// This host binds a pod, with a stamp.
     Binding(Uid, (u64, u64)),
+    /// This host buries what an older object of its name displaced.
+    Displaced,
     /// It is somebody else's.
     Merged,
     /// Nothing of note.
@@ -38,22 +47,30 @@ impl Ledger {
     pub fn written(&mut self, me: NodeId, raw: &[u8]) -> Seen {
         let Ok(record) = Record::read(raw) else { return Seen::Nothing };
         let merged = record.author != me;
-        if let Body::Register { uid, slot: Slot::Binding, stamp, value } = record.body {
-            let value: serde_json::Value = serde_json::from_slice(&raw[value]).unwrap_or_default();
+        if let Body::Register { uid, slot: Slot::Binding, stamp, value } = &record.body {
+            let (uid, stamp) = (*uid, *stamp);
+            let value: serde_json::Value = serde_json::from_slice(&raw[value.clone()]).unwrap_or_default();
             let node = value["node"].as_str().unwrap_or_default().to_owned();
             self.bound.entry((uid, stamp.0)).or_default().insert(node);
             if !merged {
                 return Seen::Binding(uid, stamp);
             }
         }
-        if merged { Seen::Merged } else { Seen::Nothing }
+        match record.body {
+            _ if merged => Seen::Merged,
+            Body::Tombstone { displaced: true, .. } => Seen::Displaced,
+            _ => Seen::Nothing,
+        }
     }
 
     /// Notes which tombstones are on a host's disk.
     pub fn durable<'a>(&mut self, host: usize, records: impl Iterator<Item = &'a Vec<u8>>) {
         for raw in records {
-            if let Ok(Body::Tombstone { uid, .. }) = Record::read(raw.as_slice()).map(|record| record.body) {
+            if let Ok(Body::Tombstone { uid, birth, displaced }) = Record::read(raw.as_slice()).map(|r| r.body) {
                 self.buried.entry(uid).or_default().insert(host);
+                if displaced {
+                    self.displaced.insert(uid, birth.key);
+                }
             }
         }
     }

@@ -10,11 +10,11 @@ use skein::election::SaveId;
 use skein::ids::{PersistId, RequestId};
 use skein::kubelet::action::{Action, ContainerSpec, Step};
 use skein::node::message::Message;
-use skein::node::{Effect, Input, Node, io::TICK};
+use skein::node::{Effect, Input, Node, Request, io::TICK};
 use skein::object::kinds;
 use skein::runtime::fake::{FakeRuntime, Image, Knobs};
 use skein::store::record::{Body, Draft, Record, Scribe};
-use skein::store::{Change, Slot, Snapshot};
+use skein::store::{Change, DeleteOptions, Slot, Snapshot, displaced};
 use skein::trust::token::TokenId;
 use skein::trust::{Admission, Declined, JoinRequest, Token};
 
@@ -64,6 +64,8 @@ pub enum Bug {
     LyingDisk,
     /// A start is handed to Docker under another name once more.
     DoubleStart,
+    /// Somebody deletes the copies of what gave its name away.
+    TidyUser,
 }
 
 /// Something that is due.
@@ -94,6 +96,8 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub network: Network,
     ledger: Ledger,
+    /// Requests to make something that are not answered yet.
+    ledger_makes: std::collections::BTreeSet<(usize, RequestId)>,
     pub trace: Trace,
     pub storm: bool,
     /// The longest pause between two faults, in milliseconds.
@@ -121,6 +125,7 @@ impl World {
             hosts,
             network: Network::default(),
             ledger: Ledger::default(),
+            ledger_makes: std::collections::BTreeSet::new(),
             trace: Trace::new(plan.print),
             storm: true,
             respite: if seed % 4 == 3 { 1_500 } else { 5_000 },
@@ -287,6 +292,10 @@ impl World {
                 Effect::Persist { id, records, urgent } => self.persist(index, id, records, urgent),
                 Effect::Publish(view) => self.publish(index, view, leads.is_some())?,
                 Effect::Answer { id, result } => {
+                    if let (true, Ok(committed)) = (self.ledger_makes.remove(&(index, id)), &result) {
+                        let entry = &committed.entry;
+                        self.ledger.made.insert(entry.uid, entry.key.clone());
+                    }
                     let host = &mut self.hosts[index];
                     let told = host.users.told(id, &result).or_else(|| host.crowd.told(id, &result));
                     if let Some(told) = told {
@@ -340,6 +349,10 @@ impl World {
                 self.trace.count("pods lost with their node");
             }
         }
+        let fresh = view.events_since(&kinds::EVENT, host.newest).into_iter().flatten();
+        for _ in fresh.filter(|event| event.old.is_none() && event.new.as_ref().is_some_and(|e| tells_of_a_loss(e))) {
+            self.trace.count("lost edits told");
+        }
         if view.revision() < host.newest {
             return Err(format!("versions grow: {} shows {} after {}", host.name(), view.revision(), host.newest));
         }
@@ -364,6 +377,7 @@ impl World {
                         host.disk.durable.push(scribe.write_as(u64::MAX / 2, draft).to_vec());
                     }
                 }
+                Seen::Displaced => self.trace.count("displaced"),
                 Seen::Merged => self.trace.count("merges"),
                 Seen::Nothing => {}
             }
@@ -494,6 +508,9 @@ impl World {
     // -- users and agents -------------------------------------------------------------------------------------
 
     fn user(&mut self) -> Result<(), String> {
+        if self.plan.bug == Some(Bug::TidyUser) {
+            self.tidy_up()?;
+        }
         if !self.storm {
             return Ok(());
         }
@@ -512,12 +529,29 @@ impl World {
             users.act(&mut self.random, &host.view)
         };
         let Some((id, request, what)) = asked else { return Ok(()) };
+        match &request.change {
+            Change::Create { .. } => drop(self.ledger_makes.insert((index, id))),
+            Change::Delete { options, .. } => self.ledger.asked_to_go.extend(options.when.uid),
+            _ => {}
+        }
         if let (true, Change::Delete { key, .. }) = (deletes, &request.change) {
             self.trace.count("pods deleted");
             self.ledger.unwanted.extend(host.view.get(key).map(|pod| pod.uid));
         }
         self.line(format!("n{} {id} {what}", index + 1));
         self.give(index, Input::Request { id, request })
+    }
+
+    /// Deletes a copy of what gave its name away.
+    fn tidy_up(&mut self) -> Result<(), String> {
+        let Some(index) = self.hosts.iter().position(|host| host.node.is_some()) else { return Ok(()) };
+        let mut entries = self.hosts[index].view.list(&kinds::CONFIG_MAP, None);
+        let copy = entries.find(|entry| entry.labels.contains_key(displaced::LABEL)).map(|copy| copy.key.clone());
+        drop(entries);
+        let Some(key) = copy else { return Ok(()) };
+        let change = Change::Delete { key, options: DeleteOptions::default() };
+        let request = Request { change, dry_run: false, user: None };
+        self.give(index, Input::Request { id: RequestId(u64::MAX), request })
     }
 
     fn ask_to_join(&mut self, index: usize) -> Result<(), String> {
@@ -603,6 +637,10 @@ impl Plan {
         self.bug == Some(Bug::LostTombstones)
             && matches!(Record::read(record).map(|r| r.body), Ok(Body::Tombstone { .. }))
     }
+}
+
+fn tells_of_a_loss(event: &skein::store::Entry) -> bool {
+    event.value()["reason"] == "MergeConflict"
 }
 
 fn is_lost(pod: &skein::store::Entry) -> bool {

@@ -98,6 +98,12 @@ impl Cluster {
         self.apply(Change::Update { key: key.clone(), object, when: Precondition::default() }).unwrap();
     }
 
+    /// Shows an object of another uid in the place of one, as the store does when an older one of its name comes.
+    pub fn replace(&mut self, key: &Key, object: Value) {
+        self.show(key, None);
+        self.show(key, Some(object));
+    }
+
     pub fn status(&mut self, key: &Key, status: Value) {
         self.apply(Change::Status { key: key.clone(), status, when: Precondition::default() }).unwrap();
     }
@@ -271,6 +277,9 @@ impl Cluster {
     /// Shows the controllers one more change.
     pub(super) fn catch_up(&mut self) {
         let Some((key, entry, revision)) = self.pending.pop_front() else { return };
+        if let (None, Some(old)) = (&entry, self.view.get(&key).map(|old| old.uid)) {
+            self.view.bury(old, false);
+        }
         if let Some(event) = self.view.show(&key, entry, revision) {
             self.queue.extend(affected(&event, &self.view));
         }

@@ -118,17 +118,6 @@ fn a_circle_of_owners_can_be_deleted_in_the_foreground() {
 }
 
 #[test]
-fn an_owner_of_another_uid_is_no_owner() {
-    let mut c = Cluster::new(1);
-    let a = c.create(config_map("a"));
-    let mut child = owned(&c, "child", &[&a]);
-    child["metadata"]["ownerReferences"][0]["uid"] = "01234567-89ab-cdef-0123-456789abcdef".into();
-    let child = c.create(child);
-    c.settle();
-    assert!(!c.exists(&child) && c.exists(&a));
-}
-
-#[test]
 fn an_owner_that_cannot_be_looked_for_is_not_gone() {
     let mut c = Cluster::new(1);
     let strange = |kind: &str| {
@@ -204,4 +193,35 @@ fn nothing_is_concluded_from_an_absence_after_records_were_lost() {
     assert!(!plan(&view).changes.is_empty(), "its owner is gone");
     view.set_incomplete();
     assert!(plan(&view).changes.is_empty(), "its owner may be what was lost");
+}
+
+#[test]
+fn what_a_displaced_owner_had_lives_on_and_is_taken_over_by_whoever_selects_it() {
+    let (mut c, key) = running(1);
+    let (set, pods) = (c.entries(&kinds::REPLICA_SET)[0].clone(), c.pod_names());
+    // An older Deployment of the same name comes from the other side of a cut.
+    let mut older = c.value(&key);
+    let displaced = set.owners[0];
+    older["metadata"]["uid"] = crate::ids::Uid([9; 16]).to_string().into();
+    c.replace(&key, older);
+    c.view.set_displaced(displaced, true);
+    c.settle();
+    let after = c.entries(&kinds::REPLICA_SET);
+    assert_eq!(after.iter().map(|e| e.uid).collect::<Vec<_>>(), [set.uid], "the same ReplicaSet");
+    assert_eq!(after[0].controller, Some(crate::ids::Uid([9; 16])), "has another owner");
+    assert_eq!(c.pod_names(), pods, "no pod was touched");
+}
+
+#[test]
+fn an_owner_that_is_not_known_to_be_gone_is_not_gone_because_another_has_its_name() {
+    let mut c = Cluster::new(1);
+    let owner = c.create(config_map("a"));
+    let mut child = owned(&c, "child", &[&owner]);
+    child["metadata"]["ownerReferences"][0]["uid"] = crate::ids::Uid([9; 16]).to_string().into();
+    let child = c.create(child);
+    c.settle();
+    assert!(c.exists(&child), "its owner may be still on its way");
+    c.view.bury(crate::ids::Uid([9; 16]), false);
+    let plan = reconcile(Controller::Garbage, &c.view, &child, c.now);
+    assert_eq!(plan.changes.len(), 1, "the tombstone has come");
 }

@@ -107,7 +107,7 @@ impl Cluster {
         self.show(&entry.key, Some(object).filter(|_| held || !over));
     }
 
-    fn show(&mut self, key: &Key, object: Option<Value>) {
+    pub(super) fn show(&mut self, key: &Key, object: Option<Value>) {
         self.revision += 1;
         let revision = Revision(self.revision);
         let entry = object.map(|mut object| {

@@ -180,7 +180,30 @@ fn finalizers_taken_away_on_two_sides_end_the_object() {
     a.update(held_by(&["x/b"]));
     b.update(held_by(&["x/a"]));
     exchange(&mut a, &mut b);
+    a.store.put_in_order(a.now, Term(1));
+    exchange(&mut a, &mut b);
     assert_eq!((a.get(&map_key("x")), b.get(&map_key("x"))), (None, None));
+}
+
+#[test]
+fn a_deletion_that_comes_before_the_finalizer_it_names_does_not_end_the_object() {
+    let (mut a, mut b) = pair();
+    a.create(held_by(&[]));
+    a.update(held_by(&["x/a"]));
+    a.done(delete(&map_key("x"))).unwrap();
+    let [.., birth, finalizer, mark] = &a.disk[..] else { panic!("three records") };
+    for record in [birth, mark] {
+        b.merge(record).unwrap();
+    }
+    b.flush();
+    assert!(b.get(&map_key("x")).is_some());
+    b.crash();
+    assert!(b.get(&map_key("x")).is_some(), "nor does it at the next start");
+    b.merge(finalizer).unwrap();
+    b.flush();
+    b.store.put_in_order(b.now, Term(1));
+    exchange(&mut a, &mut b);
+    assert_eq!(a.get(&map_key("x")).unwrap()["metadata"]["finalizers"], json!(["x/a"]));
 }
 
 #[test]

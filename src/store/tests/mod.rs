@@ -5,8 +5,10 @@
 
 mod conflicts;
 mod delete;
+mod displaced;
 mod durability;
 mod ephemeral;
+mod histories;
 mod history;
 mod hostile;
 mod intent;

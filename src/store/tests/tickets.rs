@@ -64,6 +64,8 @@ fn a_change_of_what_a_merge_ends_is_answered() {
         b.merge(&record).unwrap();
     }
     assert_eq!(answers(&mut b, &[change])[0].entry.value()["data"]["k"], "2");
+    b.store.put_in_order(b.now, Term(1));
+    b.flush();
     assert_eq!(b.get(&map_key("x")), None);
 }
 

@@ -6,6 +6,7 @@ mod bound;
 mod buried;
 #[path = "../../sim/invariants/deleted.rs"]
 mod deleted;
+mod displaced;
 mod equal;
 mod kept;
 mod leaders;
@@ -32,6 +33,7 @@ pub const PLANTED: &[(Bug, &str)] = &[
     (Bug::OldDisk, buried::NAME),
     (Bug::LyingDisk, acknowledged::NAME),
     (Bug::DoubleStart, once::NAME),
+    (Bug::TidyUser, displaced::NAME),
 ];
 
 /// Checked after every event of a host.
@@ -73,5 +75,6 @@ pub fn at_rest(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
         }
     }
     buried::at_rest(ledger, hosts)?;
+    displaced::check(ledger, hosts)?;
     replicas::check(hosts)
 }

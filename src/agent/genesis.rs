@@ -16,7 +16,7 @@ use crate::time::Wall;
 use crate::trust::{Admission, Authority, ClusterSettings, Member, Members, SignedMember};
 
 /// So far a sole voter jumps when its vote is lost: terms grow by one an election, so this clears all it may have held.
-const JUMP: u64 = 1 << 32;
+const JUMP: u64 = 1 << 20;
 
 /// The node's secrets, ready for use.
 pub struct Genesis {
@@ -202,7 +202,7 @@ fn first_member(
         token: None,
         by: id,
     };
-    let voters = Voters { term: Term(0), version: 1, members: [id].into() };
+    let voters = Voters { term: Term(0), version: 1, members: [id].into(), ..Voters::default() };
     let signed = member.sign(key);
     let registry = Registry { voters: voters.clone(), registers: registers_of([signed.clone()]) };
     sealed::write(files, REGISTERS, &registry)?;
@@ -212,7 +212,7 @@ fn first_member(
         None => lost_vote(Some(&registry), id, wall),
     };
     let term = old.ballot.as_ref().map_or(old.term, |ballot| ballot.term.max(old.term));
-    let ballot = Ballot { term, voted_for: None, voters };
+    let ballot = Ballot { term, voters, ..Ballot::default() };
     sealed::write(files, VOTE, &Vote { ballot: Some(ballot), ..old })?;
     identity.pods = Some(config.pods);
     identity.chain = vec![hex::encode(signed)];
@@ -365,7 +365,8 @@ fn lost_vote(registry: Option<&Registry>, me: NodeId, wall: Wall) -> Vote {
     let ballot = match registry.map(|r| &r.voters) {
         Some(voters) if voters.only(&me) => {
             tracing::warn!("going on far above every term that the lost vote may have been for");
-            Ballot { term: Term(voters.term.0 + JUMP), voted_for: None, voters: voters.clone() }
+            let (term, seat) = (Term(voters.term.0 + JUMP), voters.seat(&me));
+            Ballot { term, voted_for: None, voters: voters.clone(), seat }
         }
         _ => no_ballot(),
     };
@@ -375,7 +376,7 @@ fn lost_vote(registry: Option<&Registry>, me: NodeId, wall: Wall) -> Vote {
 
 fn no_ballot() -> Ballot {
     tracing::warn!("this node has lost what a voter must not forget, and is no voter until a leader makes it one");
-    Ballot::default()
+    Ballot { seat: rand::random_range(1..u64::MAX), ..Ballot::default() }
 }
 
 fn id_of(key: &SigningKey) -> NodeId {

@@ -162,8 +162,8 @@ mod tests {
     }
 
     fn ballot(term: u64) -> Ballot {
-        let voters = Voters { term: Term(term), version: 1, members: [NodeId([1; 32])].into() };
-        Ballot { term: Term(term), voted_for: None, voters }
+        let voters = Voters { term: Term(term), version: 1, members: [NodeId([1; 32])].into(), ..Voters::default() };
+        Ballot { term: Term(term), voters, ..Ballot::default() }
     }
 
     fn registers(value: u8) -> Registers {

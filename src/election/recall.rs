@@ -47,7 +47,7 @@ pub struct Told {
 pub(super) struct Recall {
     /// Who has answered.
     heard: BTreeSet<NodeId>,
-    /// Until when it waits for answers; none before the first input.
+    /// Until when it waits for answers; none while there is nobody to ask.
     until: Option<Mono>,
     again: Mono,
 }
@@ -65,11 +65,16 @@ impl Election {
 
     /// Asks whoever can be reached and has not answered.
     pub(super) fn ask_what_was_told(&mut self) {
-        let until = *self.recall.until.get_or_insert(self.now + self.timing.patience);
+        // The time runs from when there is somebody to be asked; a sole voter waits for nobody longer than that.
+        let others = self.reachable.iter().any(|node| *node != self.me && self.ballot.voters.members.contains(node));
+        if others || self.is_sole() {
+            self.recall.until.get_or_insert(self.now + self.timing.patience);
+        }
         if self.now < self.recall.again {
             return;
         }
-        self.recall.again = self.now + if self.now < until { AGAIN } else { LATER };
+        let in_time = self.recall.until.is_none_or(|until| self.now < until);
+        self.recall.again = self.now + if in_time { AGAIN } else { LATER };
         let asked = |node: &&NodeId| **node != self.me && !self.recall.heard.contains(*node);
         let asked: Vec<NodeId> = self.reachable.iter().filter(asked).copied().collect();
         for node in asked {

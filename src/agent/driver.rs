@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::{Job, Report, Votes, Writer};
+use crate::disk::{Job, Place, Report, Votes, Writer};
 use crate::handle::{Answer, Door, Letter};
 use crate::ids::RequestId;
 use crate::kubelet::action::Observation;
@@ -19,9 +19,11 @@ use crate::node::io::TICK;
 use crate::node::message::frames;
 use crate::node::{Effect, Input, Node};
 use crate::runtime::Runtime;
+use crate::time::Now;
 use crate::trust::{Admission, Declined, JoinRequest};
 
 use super::clock;
+use super::damage::Damage;
 
 /// A turn of the loop longer than this is worth a word in the log.
 const SLOW: Duration = Duration::from_millis(100);
@@ -41,6 +43,10 @@ pub struct Driver {
     pub votes: Votes,
     /// What those two say.
     pub reports: mpsc::Receiver<Report>,
+    /// What the log has lost.
+    pub damage: Damage,
+    /// What of the disk cannot be written, and why.
+    pub troubles: BTreeMap<Place, String>,
     /// What the runtime says.
     pub observations: mpsc::Receiver<Observation>,
     /// Where actions go.
@@ -92,6 +98,7 @@ impl Driver {
                 tracing::warn!(milliseconds = took.as_millis(), "a turn of the node was slow");
             }
             self.execute(outputs, &mut callers);
+            self.look_at_damage(now);
         }
         // The threads end only when all of it is on disk.
         tokio::task::spawn_blocking(move || drop((self.votes, self.writer))).await.ok();
@@ -102,10 +109,40 @@ impl Driver {
             Report::Persisted(id) => return Some(Input::Persisted(id)),
             Report::Saved(id) => return Some(Input::Saved(id)),
             Report::Grown => self.writer.write(Job::Compact(self.node.records())),
-            Report::Trouble(sentence) => tracing::error!("{sentence}; writes wait"),
-            Report::Recovered => tracing::info!("the disk can be written again"),
+            Report::Trouble(place, sentence) => {
+                tracing::error!("{sentence}: going on from memory, and refusing writes");
+                self.troubles.insert(place, sentence);
+                return Some(self.disk());
+            }
+            Report::Recovered(place) => {
+                self.troubles.remove(&place);
+                if self.troubles.is_empty() {
+                    tracing::info!("the disk can be written again");
+                }
+                return Some(self.disk());
+            }
         }
         None
+    }
+
+    fn disk(&self) -> Input {
+        Input::Disk { trouble: self.troubles.values().next().cloned() }
+    }
+
+    /// Ends the time of doubt after a damage: once the node has all, or somebody has given up what is lost.
+    fn look_at_damage(&mut self, now: Now) {
+        if self.damage.lines().is_empty() {
+            return;
+        }
+        if self.damage.is_given_up(now.mono) {
+            tracing::info!("the file {} is gone: what was lost is given up", super::damage::FILE);
+            self.node.forget_the_loss(now);
+        }
+        if self.node.is_whole() {
+            // Without the damaged pieces, which else would be found again at the next start.
+            self.writer.write(Job::Compact(self.node.records()));
+            self.damage.clear();
+        }
     }
 
     fn execute(&mut self, effects: Vec<Effect>, callers: &mut Callers) {

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use rcgen::KeyPair;
 
 use crate::config::Config;
-use crate::disk::identity::{IDENTITY, JOINING, REGISTERS, VOTE};
+use crate::disk::identity::{IDENTITY, JOINING, REGISTERS, REGISTERS_COPY, VOTE};
 use crate::disk::{Files, Identity, Joining, Registry, Vote, files, sealed};
 use crate::election::{Ballot, Register, Registers, Stamp, Voters};
 use crate::features;
@@ -16,7 +16,7 @@ use crate::time::Wall;
 use crate::trust::{Admission, Authority, ClusterSettings, Member, Members, SignedMember};
 
 /// So far a sole voter jumps when its vote is lost: terms grow by one an election, so this clears all it may have held.
-const JUMP: u64 = 1 << 32;
+const JUMP: u64 = 1 << 20;
 
 /// The node's secrets, ready for use.
 pub struct Genesis {
@@ -137,6 +137,20 @@ fn is_name_for(name: &str, wish: &str) -> bool {
 /// # Errors
 /// [`GenesisError`].
 pub fn load(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Genesis, GenesisError> {
+    load_traced(files, config, wall, &|_| None)
+}
+
+/// Does as [`load`]. `traces` tells what the log says of a node that has lost ballot and registers, `None` if others
+/// have written there too.
+///
+/// # Errors
+/// [`GenesisError`].
+pub fn load_traced(
+    files: &mut dyn Files,
+    config: &Config,
+    wall: Wall,
+    traces: &dyn Fn(NodeId) -> Option<Traces>,
+) -> Result<Genesis, GenesisError> {
     let known: Option<Identity> = sealed::read(files, IDENTITY)?;
     let fresh = known.is_none();
     let mut identity = match known {
@@ -147,7 +161,10 @@ pub fn load(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Genesi
     if identity.chain.is_empty() {
         first_member(files, &mut identity, &key, config, wall, fresh)?;
     }
-    let registry = registry(files)?;
+    let mut registry = registry(files)?;
+    if registry.is_none() && identity.chain.len() == 1 && !matches!(read_vote(files), Ok(Some(_))) {
+        registry = traces(id_of(&key)).map(|traces| alone(&identity, id_of(&key), &traces));
+    }
     let vote = next_vote(files, registry.as_ref(), id_of(&key), wall)?;
     Ok(Genesis {
         cluster: cluster_of(&identity)?,
@@ -158,6 +175,19 @@ pub fn load(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Genesi
         vote,
         fresh,
     })
+}
+
+/// What the log tells of a founder that has lost ballot and registers.
+pub struct Traces {
+    /// The newest term in which it has decided something.
+    pub term: Term,
+}
+
+/// A founder in whose log nobody else has ever written is alone, and so the only voter.
+fn alone(identity: &Identity, me: NodeId, traces: &Traces) -> Registry {
+    tracing::warn!("ballot and registers are lost; nobody else has ever written here, so this node is the only voter");
+    let voters = Voters { term: traces.term, version: 1, members: [me].into(), ..Voters::default() };
+    Registry { voters, registers: own_records(identity) }
 }
 
 fn found(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Identity, GenesisError> {
@@ -202,7 +232,7 @@ fn first_member(
         token: None,
         by: id,
     };
-    let voters = Voters { term: Term(0), version: 1, members: [id].into() };
+    let voters = Voters { term: Term(0), version: 1, members: [id].into(), ..Voters::default() };
     let signed = member.sign(key);
     let registry = Registry { voters: voters.clone(), registers: registers_of([signed.clone()]) };
     sealed::write(files, REGISTERS, &registry)?;
@@ -212,7 +242,7 @@ fn first_member(
         None => lost_vote(Some(&registry), id, wall),
     };
     let term = old.ballot.as_ref().map_or(old.term, |ballot| ballot.term.max(old.term));
-    let ballot = Ballot { term, voted_for: None, voters };
+    let ballot = Ballot { term, voters, ..Ballot::default() };
     sealed::write(files, VOTE, &Vote { ballot: Some(ballot), ..old })?;
     identity.pods = Some(config.pods);
     identity.chain = vec![hex::encode(signed)];
@@ -319,13 +349,15 @@ fn registers_of(records: impl IntoIterator<Item = SignedMember>) -> Registers {
 
 /// Reads the registers; `None` if they are lost.
 fn registry(files: &dyn Files) -> Result<Option<Registry>, GenesisError> {
-    let lost = match sealed::read::<Registry>(files, REGISTERS) {
-        Ok(Some(registry)) => return Ok(Some(registry)),
-        Ok(None) => "it is not there".to_owned(),
-        Err(sealed::SealError::Damaged { reason, .. }) => reason,
-        Err(error) => return Err(error.into()),
-    };
-    tracing::warn!(reason = lost, "the file {REGISTERS} is lost; the other members are to be learnt anew");
+    for name in [REGISTERS, REGISTERS_COPY] {
+        match sealed::read::<Registry>(files, name) {
+            Ok(Some(registry)) => return Ok(Some(registry)),
+            Ok(None) => tracing::warn!("the file {name} is not there"),
+            Err(sealed::SealError::Damaged { reason, .. }) => tracing::warn!(%reason, "the file {name} is damaged"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    tracing::warn!("the registers are lost; the other members are to be learnt anew");
     Ok(None)
 }
 
@@ -356,7 +388,8 @@ fn next_vote(files: &mut dyn Files, registry: Option<&Registry>, me: NodeId, wal
         }
         (_, registry) => lost_vote(registry, me, wall),
     };
-    vote.incarnation += 1;
+    // Ahead of every earlier run also where the disk was given an older copy, which has forgotten some.
+    vote.incarnation = incarnation(wall).max(vote.incarnation + 1);
     sealed::write(files, VOTE, &vote)?;
     Ok(vote)
 }
@@ -365,17 +398,23 @@ fn lost_vote(registry: Option<&Registry>, me: NodeId, wall: Wall) -> Vote {
     let ballot = match registry.map(|r| &r.voters) {
         Some(voters) if voters.only(&me) => {
             tracing::warn!("going on far above every term that the lost vote may have been for");
-            Ballot { term: Term(voters.term.0 + JUMP), voted_for: None, voters: voters.clone() }
+            let (term, seat) = (Term(voters.term.0 + JUMP), voters.seat(&me));
+            Ballot { term, voted_for: None, voters: voters.clone(), seat }
         }
         _ => no_ballot(),
     };
-    // Incarnations were counted in the lost file. No node starts a thousand times a second, so time is ahead of them.
-    Vote { incarnation: u64::try_from(wall.millis()).unwrap_or(JUMP), ballot: Some(ballot), term: Term(0) }
+    // Runs were counted in the lost file.
+    Vote { incarnation: incarnation(wall), ballot: Some(ballot), term: Term(0) }
+}
+
+/// Numbers a run by its time: no node starts a thousand times a second.
+fn incarnation(wall: Wall) -> u64 {
+    u64::try_from(wall.millis()).unwrap_or(JUMP)
 }
 
 fn no_ballot() -> Ballot {
     tracing::warn!("this node has lost what a voter must not forget, and is no voter until a leader makes it one");
-    Ballot::default()
+    Ballot { seat: rand::random_range(1..u64::MAX), ..Ballot::default() }
 }
 
 fn id_of(key: &SigningKey) -> NodeId {

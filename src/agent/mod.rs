@@ -8,6 +8,7 @@ pub mod callee;
 pub mod certificates;
 pub mod checks;
 pub mod clock;
+pub mod damage;
 pub mod driver;
 pub mod frames;
 pub mod genesis;
@@ -24,6 +25,7 @@ mod settings;
 pub mod welcome;
 mod wire;
 
+pub use crate::kubelet::node_status::DATA_LOST;
 pub use crate::node::LEADER;
 
 use std::net::Ipv4Addr;
@@ -65,7 +67,7 @@ pub async fn run(mut config: Config, token: Option<String>) -> anyhow::Result<()
     }
     genesis::adopt(&folder.files()?, &mut config)?;
     checks::ranges(&config)?;
-    let genesis = genesis::load(&mut folder.files()?, &config, start.wall)?;
+    let genesis = genesis::load_traced(&mut folder.files()?, &config, start.wall, &|me| damage::traces(&folder, me))?;
     understands(&genesis)?;
     announce(&config, &genesis, address);
     let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());

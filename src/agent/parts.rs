@@ -6,6 +6,7 @@
 //!   address, directory (watched) ──> driver, certificates, access (kubeconfig), places (for tokens)
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use crate::{api, dns, proxy};
 use super::access::Access;
 use super::callee::Callee;
 use super::certificates::Certificates;
+use super::damage::Damage;
 use super::driver::{Driver, Verdict};
 use super::frames::{self, Inlets};
 use super::genesis::Genesis;
@@ -70,7 +72,7 @@ type Joins = mpsc::Sender<(JoinRequest, oneshot::Sender<Verdict>)>;
 /// # Errors
 /// One sentence on what cannot start.
 pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) -> anyhow::Result<()> {
-    let (node, log) = site.open_node(address)?;
+    let (node, log, damage) = site.open_node(address)?;
     let (handle, door) = handle::door(node.snapshot().clone());
     let (observer, observations) = mpsc::channel(OBSERVATIONS);
     let docker = settings::docker_config(site.config, site.genesis);
@@ -114,6 +116,8 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
         door,
         writer,
         votes,
+        damage,
+        troubles: BTreeMap::new(),
         reports,
         observations,
         runtime,
@@ -134,21 +138,16 @@ impl Site<'_> {
         Ok(self.folder.files()?)
     }
 
-    fn open_node(&self, address: Ipv4Addr) -> anyhow::Result<(Node, Log<FolderFiles>)> {
+    fn open_node(&self, address: Ipv4Addr) -> anyhow::Result<(Node, Log<FolderFiles>, Damage)> {
         let (log, mut recovered) = Log::open(self.folder.log_files()?).context("the log cannot be read")?;
-        for damage in &recovered.damage {
-            tracing::error!("the log is damaged: {damage}");
-        }
         let config = settings::node_config(self.config, self.genesis, address, self.seeds());
         let (mut node, report) = Node::new(config, std::mem::take(&mut recovered.records), clock::now());
-        for refused in &report.refused {
-            tracing::error!("record {} of the log is refused: {}", refused.index, refused.reason);
-        }
-        if !recovered.damage.is_empty() {
-            node.lost_records();
+        let damage = Damage::note(self.folder.path(), &recovered, &report, clock::now().wall);
+        if !damage.lines().is_empty() {
+            node.lost_records(damage.lines().to_vec());
         }
         tracing::info!(objects = node.snapshot().all().count(), "state loaded");
-        Ok((node, log))
+        Ok((node, log, damage))
     }
 
     /// Where members may be: where they were seen last, and those that this node has joined by.

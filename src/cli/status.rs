@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client::{self, Client};
 use super::kubeconfig;
+use crate::agent::DATA_LOST;
 
 /// Where the Leases are that show who is alive and who leads.
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -46,6 +47,8 @@ struct NodeLine {
     reach: &'static str,
     address: String,
     runtime: String,
+    /// What is wrong with its disk, a sentence each.
+    disk: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -86,6 +89,9 @@ fn print(report: &Report) {
             (false, reach) => paint(&format!("{reach}: {}", node.reason), 31),
         };
         println!("Node     {} {} {} {state}", node.name, node.address, node.runtime);
+        for trouble in &node.disk {
+            println!("Disk     {} {}", node.name, paint(trouble, 31));
+        }
     }
     let Pods { total, running, ready, failed } = report.pods;
     let failed = if failed > 0 { paint(&format!(", {failed} failed"), 31) } else { String::new() };
@@ -129,6 +135,11 @@ fn node_line(node: &Value) -> NodeLine {
         reach: reach(node),
         address: address.map(|a| text(&a["address"])).unwrap_or_default(),
         runtime: text(&status["nodeInfo"]["containerRuntimeVersion"]),
+        disk: ["DiskPressure", DATA_LOST]
+            .into_iter()
+            .filter_map(|name| condition(node, name).filter(|c| c["status"] == "True"))
+            .map(|c| text(&c["message"]))
+            .collect(),
     }
 }
 

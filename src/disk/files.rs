@@ -75,7 +75,11 @@ impl FolderFiles {
     /// # Errors
     /// What the system says.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&path)?;
+        if !path.exists() {
+            fs::create_dir_all(&path)?;
+            // Its name is in its parent, and lasts only once that is synced.
+            File::open(path.parent().filter(|parent| parent.is_dir()).unwrap_or(&path))?.sync_all()?;
+        }
         Ok(Self { path, open: None })
     }
 

@@ -14,6 +14,8 @@ pub const IDENTITY: &str = "identity";
 pub const VOTE: &str = "vote";
 /// The name of the file with the quorum registers.
 pub const REGISTERS: &str = "registers";
+/// The name of its copy, written after it: small, and not to be had from anywhere else where one node is all.
+pub const REGISTERS_COPY: &str = "registers-copy";
 /// The name of the file of one that is about to join.
 pub const JOINING: &str = "joining";
 

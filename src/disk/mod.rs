@@ -9,6 +9,7 @@
 
 pub mod files;
 pub mod folder;
+mod frame;
 pub mod identity;
 pub mod log;
 pub mod memory;
@@ -16,10 +17,13 @@ pub mod sealed;
 pub mod votes;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use files::{Files, FolderFiles};
 pub use folder::{DataFolder, FolderError};
 pub use identity::{Identity, Joining, Registry, Vote};
-pub use log::{Log, Recovered, look};
-pub use memory::MemoryFiles;
+pub use log::{Log, Piece, Recovered, look};
+pub use memory::{MemoryFiles, Tail};
 pub use votes::Votes;
-pub use writer::{Job, Report, Writer};
+pub use writer::{Job, Place, Report, Writer};

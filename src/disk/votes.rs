@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::election::{Ballot, Registers, SaveId};
 
 use super::files::Files;
-use super::identity::{REGISTERS, Registry, VOTE, Vote};
+use super::identity::{REGISTERS, REGISTERS_COPY, Registry, VOTE, Vote};
 use super::sealed::{self, SealError};
-use super::writer::Report;
+use super::writer::{Place, Report};
 
 /// How long to wait after a failed write before the next try.
 const RETRY: Duration = Duration::from_millis(500);
@@ -124,14 +124,14 @@ impl<F: Files, R: FnMut(Report)> Clerk<F, R> {
                     let sentence = format!("the vote cannot be written: {error}");
                     if trouble.as_ref() != Some(&sentence) {
                         trouble = Some(sentence.clone());
-                        (self.report)(Report::Trouble(sentence));
+                        (self.report)(Report::Trouble(Place::Votes, sentence));
                     }
                     std::thread::sleep(RETRY);
                 }
             }
         }
         if trouble.is_some() {
-            (self.report)(Report::Recovered);
+            (self.report)(Report::Recovered(Place::Votes));
         }
         true
     }
@@ -142,6 +142,7 @@ impl<F: Files, R: FnMut(Report)> Clerk<F, R> {
         }
         if registry {
             sealed::write(&mut self.files, REGISTERS, &self.registry)?;
+            sealed::write(&mut self.files, REGISTERS_COPY, &self.registry)?;
         }
         Ok(())
     }
@@ -162,8 +163,8 @@ mod tests {
     }
 
     fn ballot(term: u64) -> Ballot {
-        let voters = Voters { term: Term(term), version: 1, members: [NodeId([1; 32])].into() };
-        Ballot { term: Term(term), voted_for: None, voters }
+        let voters = Voters { term: Term(term), version: 1, members: [NodeId([1; 32])].into(), ..Voters::default() };
+        Ballot { term: Term(term), voters, ..Ballot::default() }
     }
 
     fn registers(value: u8) -> Registers {
@@ -205,9 +206,9 @@ mod tests {
         let (votes, seen) = start(&files);
         files.fail_after(0);
         votes.save(SaveId(1), Some(ballot(1)), None);
-        assert!(matches!(seen.recv().expect("a report"), Report::Trouble(_)));
+        assert!(matches!(seen.recv().expect("a report"), Report::Trouble(Place::Votes, _)));
         files.repair();
-        assert_eq!(seen.recv().expect("a report"), Report::Recovered);
+        assert_eq!(seen.recv().expect("a report"), Report::Recovered(Place::Votes));
         assert_eq!(seen.recv().expect("a report"), Report::Saved(SaveId(1)));
         assert_eq!(vote(&files).ballot, Some(ballot(1)));
     }

@@ -46,9 +46,18 @@ pub enum Report {
     /// The log has grown far past what is alive in it: compact it, please.
     Grown,
     /// The disk refuses; the writer goes on trying. One sentence, once for each new trouble.
-    Trouble(String),
+    Trouble(Place, String),
     /// The disk works again.
-    Recovered,
+    Recovered(Place),
+}
+
+/// What is written by a thread of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The log.
+    Log,
+    /// Ballot and registers.
+    Votes,
 }
 
 /// The writer's door. Dropping it lets the thread write what waits, and end.
@@ -88,7 +97,7 @@ impl Drop for Writer {
     }
 }
 
-struct State<F, R> {
+pub(super) struct State<F, R> {
     log: Log<F>,
     report: R,
     /// Records appended or to be appended since the last sync, in case they must be written again.
@@ -106,7 +115,7 @@ struct State<F, R> {
 }
 
 impl<F: Files, R: FnMut(Report)> State<F, R> {
-    fn new(log: Log<F>, report: R) -> Self {
+    pub(super) fn new(log: Log<F>, report: R) -> Self {
         let limit = COMPACT_BYTES;
         let (unsynced, appended) = (Vec::new(), 0);
         Self { log, report, unsynced, appended, last: None, due: None, trouble: None, limit, asked: false }
@@ -137,7 +146,7 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
         }
     }
 
-    fn take(&mut self, job: Job) {
+    pub(super) fn take(&mut self, job: Job) {
         match job {
             Job::Append { id, records, urgent } => {
                 self.unsynced.extend(records);
@@ -149,13 +158,19 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
         }
     }
 
+    /// Lets no more time pass before the next sync, or the next try.
+    #[cfg(test)]
+    pub(super) fn hurry(&mut self) {
+        self.due = self.last.map(|_| Instant::now());
+    }
+
     /// Appends what came and syncs when it is due.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let result = self.append().and_then(|()| self.sync_if_due());
         match result {
             Ok(()) => {
                 if self.trouble.take().is_some() {
-                    (self.report)(Report::Recovered);
+                    (self.report)(Report::Recovered(Place::Log));
                 }
             }
             Err(error) => {
@@ -164,7 +179,7 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
                 let sentence = format!("the log cannot be written: {error}");
                 if self.trouble.as_ref() != Some(&sentence) {
                     self.trouble = Some(sentence.clone());
-                    (self.report)(Report::Trouble(sentence));
+                    (self.report)(Report::Trouble(Place::Log, sentence));
                 }
             }
         }
@@ -201,7 +216,9 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
         // What is unsynced is older than `records`, which therefore hold it; it still has to be acknowledged.
         self.due = self.last.map(|_| Instant::now());
         if let Err(error) = self.log.compact(records) {
-            (self.report)(Report::Trouble(format!("the log cannot be compacted: {error}")));
+            // Nothing that was appended and not synced may be taken for written.
+            self.appended = 0;
+            tracing::warn!(%error, "the log cannot be compacted");
         }
         self.limit = COMPACT_BYTES.max(self.log.bytes() * 4);
         self.asked = false;
@@ -245,10 +262,10 @@ mod tests {
         let writer = Writer::spawn(log, move |r| drop(reports.send(r)));
         files.fail_after(0);
         writer.write(append(1, true));
-        assert!(matches!(seen.recv().expect("a report"), Report::Trouble(_)));
+        assert!(matches!(seen.recv().expect("a report"), Report::Trouble(Place::Log, _)));
         files.repair();
         assert_eq!(seen.recv().expect("a report"), Report::Persisted(PersistId(1)));
-        assert_eq!(seen.recv().expect("a report"), Report::Recovered);
+        assert_eq!(seen.recv().expect("a report"), Report::Recovered(Place::Log));
         files.crash(0);
         assert_eq!(records(&files), ["1"]);
     }

@@ -82,7 +82,8 @@ impl Election {
     }
 
     fn ack(&mut self, leader: NodeId) {
-        let ack = Message::Ack { term: self.ballot.term, voters: self.ballot.voters.id(), held: self.holding.stamp() };
+        let (term, seat) = (self.ballot.term, self.ballot.seat);
+        let ack = Message::Ack { term, voters: self.ballot.voters.id(), held: self.holding.stamp(), seat };
         self.send(leader, ack);
     }
 
@@ -104,7 +105,11 @@ impl Election {
         if follower.deadline.is_some_and(|deadline| self.now < deadline) {
             return;
         }
-        if self.votes() { self.ask() } else { self.step_down() }
+        match self.votes() {
+            true if self.has_recalled() => self.ask(),
+            true => {}
+            false => self.step_down(),
+        }
     }
 
     /// Tells whether it has heard a leader so lately that there is no need of another.

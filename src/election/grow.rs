@@ -15,15 +15,13 @@ impl Election {
         if !leader.established || !self.members.contains(&self.me) || !self.is_settled(leader) {
             return;
         }
-        let mut members = self.ballot.voters.members.clone();
-        if let Some(leaving) = self.leaving() {
-            members.remove(&leaving);
-        } else if let Some(coming) = self.coming(leader) {
-            members.insert(coming);
+        if let Some(leaving) = self.leaving(leader) {
+            self.ballot.voters.remove(&leaving);
+        } else if let Some((coming, seat)) = self.coming(leader) {
+            self.ballot.voters.add(coming, seat);
         } else {
             return;
         }
-        self.ballot.voters.members = members;
         self.ballot.voters.version += 1;
         self.saver.ballot_changed();
         self.beat();
@@ -36,20 +34,21 @@ impl Election {
         let (term, id) = (self.ballot.term, self.ballot.voters.id());
         let durable = self.saver.durable();
         let own = durable.term == term && durable.voters == id && durable.held == self.holding.stamp();
-        let settled = |voter: &NodeId| match leader.peers.get(voter) {
+        let settled = |voter: &NodeId| match self.voter(leader, voter) {
             Some(peer) => peer.voters == id && peer.seq(term) == leader.seq,
             None => *voter == self.me && own,
         };
         own && id.term == term && (!self.obeys(Rule::SettledFirst) || self.ballot.voters.most(settled))
     }
 
-    /// Returns the voter to be removed: one that is no member any more, or one too many, rather one that cannot be
-    /// reached. The leader does not remove itself.
-    fn leaving(&self) -> Option<NodeId> {
+    /// Returns the voter to be removed: one that is no member any more or has left its seat, or one too many, rather one
+    /// that cannot be reached. The leader does not remove itself.
+    fn leaving(&self, leader: &Leader) -> Option<NodeId> {
         let voters = &self.ballot.voters.members;
         let others = || voters.iter().filter(|voter| **voter != self.me).copied();
-        if let Some(stranger) = others().find(|voter| !self.members.contains(voter)) {
-            return Some(stranger);
+        let left = |voter: &NodeId| leader.peers.contains_key(voter) && self.voter(leader, voter).is_none();
+        if let Some(gone) = others().find(|voter| !self.members.contains(voter) || left(voter)) {
+            return Some(gone);
         }
         if voters.len() <= wanted(self.members.len(), self.most) {
             return None;
@@ -57,9 +56,9 @@ impl Election {
         others().max_by_key(|voter| (!self.reachable.contains(voter), *voter))
     }
 
-    /// Returns the member to be added: one that can be reached and holds all that a voter holds. To an odd set only if
+    /// Returns the member to be added, and its seat: one that can be reached and holds all that a voter holds. To an odd set only if
     /// there is a second one to follow: an even set bears no more losses, and needs one more voter for all it does.
-    fn coming(&self, leader: &Leader) -> Option<NodeId> {
+    fn coming(&self, leader: &Leader) -> Option<(NodeId, u64)> {
         let voters = &self.ballot.voters.members;
         if voters.len() >= wanted(self.members.len(), self.most) {
             return None;
@@ -68,7 +67,8 @@ impl Election {
             !voters.contains(node) && leader.peers.get(node).is_some_and(|peer| self.is_ready(leader, peer))
         });
         let first = ready.next()?;
-        (voters.len().is_multiple_of(2) || ready.next().is_some()).then_some(*first)
+        let seat = leader.peers.get(first)?.seat.unwrap_or_default();
+        (voters.len().is_multiple_of(2) || ready.next().is_some()).then_some((*first, seat))
     }
 
     /// Tells whether a member is ready to vote: it has this configuration and the whole set of registers on disk.

@@ -43,6 +43,8 @@ struct Write {
 pub(super) struct Peer {
     /// When it answered last.
     pub heard: Mono,
+    /// Its seat, once it has said it.
+    pub seat: Option<u64>,
     /// The configuration that it has on disk.
     pub voters: VotersId,
     /// The state that it has on disk, said in this term.
@@ -54,7 +56,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Makes one that is new: it counts as if it had just answered.
     fn new(now: Mono) -> Self {
-        Self { heard: now, voters: VotersId::default(), held: None, sent: 0 }
+        Self { heard: now, seat: None, voters: VotersId::default(), held: None, sent: 0 }
     }
 
     /// Returns up to which write of a term it has all on disk.
@@ -89,12 +91,21 @@ impl Election {
             for (voter, held) in granted {
                 if let Some(peer) = leader.peers.get_mut(voter) {
                     peer.held = Some(*held);
+                    peer.seat = Some(self.ballot.voters.seat(voter));
                 }
             }
         }
         self.leader_waits();
         self.take_over();
         self.advance();
+    }
+
+    /// Returns what is known of a voter, unless the member of that name has left its seat: such a one counts for nothing.
+    pub(super) fn voter<'a>(&self, leader: &'a Leader, voter: &NodeId) -> Option<&'a Peer> {
+        let seated = |peer: &&Peer| {
+            peer.seat.is_none_or(|seat| seat == self.ballot.voters.seat(voter)) || !self.obeys(Rule::OwnSeat)
+        };
+        leader.peers.get(voter).filter(seated)
     }
 
     /// Keeps a record of each member and voter, and of nobody else.
@@ -118,7 +129,7 @@ impl Election {
         }
         let mine = self.holding.stamp();
         let read = |voter: &NodeId| {
-            *voter == self.me || leader.peers.get(voter).and_then(|peer| peer.held).is_some_and(|held| held <= mine)
+            *voter == self.me || self.voter(leader, voter).and_then(|peer| peer.held).is_some_and(|held| held <= mine)
         };
         if self.obeys(Rule::ReadMajority) && !self.ballot.voters.most(read) {
             let newer = |peer: &Peer| peer.held.is_some_and(|held| held > mine);
@@ -165,17 +176,22 @@ impl Election {
     pub(super) fn note_held(&mut self, from: NodeId, held: Stamp) {
         let Part::Leader(leader) = &mut self.part else { return };
         if let Some(peer) = leader.peers.get_mut(&from) {
+            peer.seat = Some(self.ballot.voters.seat(&from));
             peer.held = peer.held.max(Some(held));
             self.take_over();
         }
     }
 
-    pub(super) fn on_ack(&mut self, from: NodeId, term: Term, voters: VotersId, held: Stamp) {
+    pub(super) fn on_ack(&mut self, from: NodeId, term: Term, voters: VotersId, held: Stamp, seat: u64) {
         let Part::Leader(leader) = &mut self.part else { return };
         let newest = Stamp { term, seq: leader.seq };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         if term != self.ballot.term || held > newest {
             return;
+        }
+        if peer.seat.replace(seat).is_some_and(|former| former != seat) {
+            // What it had on its disk under the former seat may be lost.
+            *peer = Peer { seat: Some(seat), ..Peer::new(self.now) };
         }
         peer.heard = self.now;
         peer.voters = peer.voters.max(voters);
@@ -233,7 +249,7 @@ impl Election {
         let own = self.saver.durable().held;
         let own = if own.term == term { own.seq } else { 0 };
         let Part::Leader(leader) = &self.part else { return };
-        let seq = |voter: &NodeId| match leader.peers.get(voter) {
+        let seq = |voter: &NodeId| match self.voter(leader, voter) {
             Some(peer) => peer.seq(term),
             None if *voter == self.me => own,
             None => 0,
@@ -285,9 +301,9 @@ impl Election {
     /// Beats when it is time to, and steps down when no majority has answered for one and a half times the patience.
     pub(super) fn leader_waits(&mut self) {
         let patience = self.timing.patience * 3 / 2;
-        let Part::Leader(leader) = &mut self.part else { return };
+        let Part::Leader(leader) = &self.part else { return };
         let heard = |voter: &NodeId| {
-            *voter == self.me || leader.peers.get(voter).is_some_and(|peer| self.now.since(peer.heard) <= patience)
+            *voter == self.me || self.voter(leader, voter).is_some_and(|peer| self.now.since(peer.heard) <= patience)
         };
         if !self.ballot.voters.most(heard) {
             return self.step_down();
@@ -295,6 +311,7 @@ impl Election {
         if self.now < leader.next_beat {
             return;
         }
+        let Part::Leader(leader) = &mut self.part else { return };
         leader.next_beat = self.now + self.timing.beat;
         for peer in leader.peers.values_mut() {
             // What was sent and not answered may be lost: the answer to this beat shows it.

@@ -11,10 +11,11 @@ use crate::time::Mono;
 
 use super::lead::Leader;
 use super::message::Message;
+use super::recall::{Recall, Told};
 use super::register::{Holding, Registers, Stamp};
 use super::rule::Rule;
 use super::save::{Durable, Saver};
-use super::voters::{Ballot, MOST_VOTERS};
+use super::voters::{Ballot, MOST_VOTERS, Voters};
 use super::{Input, Output, Role, SaveId, Timing};
 
 /// By how much longer a voter waits than the one before it.
@@ -41,6 +42,9 @@ pub struct Election {
     pub(super) reachable: BTreeSet<NodeId>,
     pub(super) part: Part,
     pub(super) saver: Saver,
+    pub(super) recall: Recall,
+    /// What others say to have on their disks, as far as they have said it in this run.
+    pub(super) told: BTreeMap<NodeId, Told>,
     rng: StdRng,
     shown: Role,
     out: Vec<Output>,
@@ -105,6 +109,8 @@ impl Election {
             reachable: BTreeSet::new(),
             part: Part::Follower(Follower::default()),
             saver: Saver::new(durable),
+            recall: Recall::default(),
+            told: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
             out: Vec::new(),
             #[cfg(test)]
@@ -121,6 +127,7 @@ impl Election {
             Input::Gone(peer) => self.gone(peer),
             Input::Members { all, reachable } => {
                 self.members = all;
+                self.told.retain(|node, _| self.members.contains(node));
                 self.reachable = reachable;
                 self.members_changed();
             }
@@ -156,6 +163,12 @@ impl Election {
         if from == self.me {
             return;
         }
+        self.note_told(from, &message);
+        match message {
+            Message::Recall { held, .. } => return self.on_recall(from, held),
+            Message::Recalled { told, registers, .. } => return self.on_recalled(from, told, registers),
+            _ => {}
+        }
         let (theirs, mine) = (message.term(), self.ballot.term);
         let binding = !matches!(message, Message::PreVote { .. } | Message::PreVoted { .. });
         if theirs < mine {
@@ -168,14 +181,14 @@ impl Election {
             Message::PreVote { term, voters } => self.on_pre_vote(from, term, &voters),
             Message::PreVoted { term } => self.on_pre_voted(from, term),
             Message::Vote { term, voters } => self.on_vote(from, term, &voters, mine),
-            Message::Voted { term, held } => self.on_voted(from, term, held),
+            Message::Voted { term, held, seat } => self.on_voted(from, term, held, seat),
             Message::Beat { term, voters, commit } => self.on_beat(from, term, voters, commit),
-            Message::Ack { term, voters, held } => self.on_ack(from, term, voters, held),
+            Message::Ack { term, voters, held, seat } => self.on_ack(from, term, voters, held, seat),
             Message::Read { term } => self.on_read(from, term),
             Message::Held { term, registers } => self.on_held(from, term, registers),
             Message::Write { term, after, upto, registers } => self.on_write(from, term, after, upto, registers),
             Message::HandOver { term } => self.on_hand_over(from, term),
-            Message::Newer { .. } => {}
+            Message::Newer { .. } | Message::Recall { .. } | Message::Recalled { .. } => {}
         }
     }
 
@@ -203,6 +216,7 @@ impl Election {
 
     /// Does what is due at `now`.
     fn pass_time(&mut self) {
+        self.ask_what_was_told();
         match &self.part {
             Part::Follower(Follower { deadline: None, .. }) => {
                 let deadline = Some(self.now + self.wait(None));
@@ -260,12 +274,28 @@ impl Election {
 
     /// Tells whether this node may campaign.
     pub(super) fn votes(&self) -> bool {
-        self.ballot.voters.members.contains(&self.me)
+        self.is_seated(&self.ballot.voters)
+    }
+
+    /// Tells whether this node is a voter of a configuration, and not only one that has lost that voter's memory.
+    pub(super) fn is_seated(&self, voters: &Voters) -> bool {
+        let own = voters.seat(&self.me) == self.ballot.seat || !self.obeys(Rule::OwnSeat);
+        voters.members.contains(&self.me) && own
+    }
+
+    /// Tells whether this node is the only voter.
+    pub(super) fn is_sole(&self) -> bool {
+        self.ballot.voters.only(&self.me) && self.votes()
+    }
+
+    /// Draws a seat that nobody has had.
+    pub(super) fn draw_seat(&mut self) -> u64 {
+        self.rng.random_range(1..u64::MAX)
     }
 
     /// Returns how long to wait for a beat of `leader`. A sole voter has nobody to wait for.
     pub(super) fn wait(&mut self, leader: Option<&NodeId>) -> Duration {
-        if self.ballot.voters.only(&self.me) {
+        if self.is_sole() {
             return Duration::ZERO;
         }
         self.timing.patience + RANK * self.rank(leader) + self.chance()

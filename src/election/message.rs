@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::ids::Term;
 
+use super::recall::Told;
 use super::register::{MAX_ALL, MAX_KEY, MAX_VALUE, Registers, Stamp, size};
 use super::voters::{Voters, VotersId};
 use super::wire;
@@ -59,6 +60,9 @@ pub enum Message {
         /// Names the state that the voter holds.
         #[n(1)]
         held: Stamp,
+        /// The voter's seat.
+        #[cbor(n(2), default)]
+        seat: u64,
     },
     /// I lead. Answered by [`Message::Ack`].
     #[n(4)]
@@ -85,6 +89,9 @@ pub enum Message {
         /// Names the state of the registers.
         #[n(2)]
         held: Stamp,
+        /// The sender's seat.
+        #[cbor(n(3), default)]
+        seat: u64,
     },
     /// A new leader asks a voter that has a newer state than its own for it. Answered by [`Message::Held`].
     #[n(6)]
@@ -132,6 +139,29 @@ pub enum Message {
         /// The leader's term.
         #[cbor(n(0), with = "wire::term")]
         term: Term,
+    },
+    /// I have just started: what have I told you? Binds nobody. Answered by [`Message::Recalled`].
+    #[n(11)]
+    Recall {
+        /// The newest the sender knows.
+        #[cbor(n(0), with = "wire::term")]
+        term: Term,
+        /// Names the state that it holds.
+        #[n(1)]
+        held: Stamp,
+    },
+    /// This. Binds nobody.
+    #[n(12)]
+    Recalled {
+        /// The newest the sender knows.
+        #[cbor(n(0), with = "wire::term")]
+        term: Term,
+        /// What it has been told, if anything.
+        #[n(1)]
+        told: Option<Told>,
+        /// All its registers, if the one that asks is the only voter and holds an older state; else none.
+        #[n(2)]
+        registers: Registers,
     },
 }
 
@@ -181,7 +211,9 @@ impl Message {
             | Self::Held { term, .. }
             | Self::Write { term, .. }
             | Self::Newer { term }
-            | Self::HandOver { term } => *term,
+            | Self::HandOver { term }
+            | Self::Recall { term, .. }
+            | Self::Recalled { term, .. } => *term,
         }
     }
 
@@ -195,6 +227,12 @@ impl Message {
                 within("voters", voters.term.0.max(voters.version)).and_then(|()| check_stamp(*held))
             }
             Self::Held { registers, .. } => check_registers(registers),
+            Self::Recall { held, .. } => check_stamp(*held),
+            Self::Recalled { told, registers, .. } => {
+                let Told { term, voters, held, .. } = told.unwrap_or_default();
+                within("told", term.0.max(voters.term.0).max(voters.version))?;
+                check_stamp(held).and_then(|()| check_registers(registers))
+            }
             Self::Write { after, upto, registers, .. } => {
                 within("seq", *(after.max(upto))).and_then(|()| check_registers(registers))
             }
@@ -212,7 +250,7 @@ fn check_stamp(stamp: Stamp) -> Result<(), BadMessage> {
 }
 
 fn check_voters(voters: &Voters) -> Result<(), BadMessage> {
-    if voters.members.len() > MAX_NAMED {
+    if voters.members.len().max(voters.seats.len()) > MAX_NAMED {
         return Err(BadMessage::OutOfBounds("voters"));
     }
     within("voters", voters.term.0.max(voters.version))

@@ -26,6 +26,8 @@
 //! - **Passed over stays passed over**: what a new leader did not find when it took over never comes into effect.
 //! - **Committed only grows**: what a run shows in effect never goes back to an older stamp. A crash may cost the
 //!   newest of that knowledge (not the registers); the next leader brings it back.
+//! - **A seat is a memory**: who has lost its ballot, or was given an older copy of it, is another voter than before
+//!   ([`Ballot::seat`]), so no term sees two votes of one voter, and nothing counts on what is forgotten.
 //! - **No configuration ahead of its registers**: who knows that a node votes knows all that was in effect when it
 //!   was made a voter, its membership record among it.
 
@@ -34,6 +36,7 @@ mod grow;
 mod lead;
 mod machine;
 mod message;
+mod recall;
 mod register;
 mod rule;
 mod save;
@@ -50,6 +53,7 @@ use crate::ids::{NodeId, Term};
 
 pub use machine::Election;
 pub use message::{BadMessage, MAX_MESSAGE, Message};
+pub use recall::Told;
 pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, Register, Registers, Stamp};
 pub use voters::{Ballot, MOST_VOTERS, Voters, VotersId};
 
@@ -116,6 +120,9 @@ pub enum Output {
     },
     /// The role has changed.
     Role(Role),
+    /// This node has told others more than its disk knows, which therefore is an older copy of it: it is no voter until
+    /// a leader makes it one.
+    Unseated,
     /// Registers that are in effect now and were not before, or say something else now.
     Committed(Registers),
     /// What became of a proposal.

@@ -13,6 +13,10 @@ pub(super) enum Rule {
     WriteMajority,
     /// The voters change only when a majority holds the configuration before, and all writes.
     SettledFirst,
+    /// Who has lost its ballot is another voter than before.
+    OwnSeat,
+    /// Who starts asks what it has told before it votes.
+    RecallFirst,
 }
 
 impl super::Election {

@@ -13,7 +13,7 @@ use super::voters::Voters;
 impl Election {
     /// Asks who would vote for this node; no term is raised before a majority would.
     pub(super) fn ask(&mut self) {
-        if self.ballot.voters.only(&self.me) {
+        if self.is_sole() {
             return self.campaign();
         }
         let again = self.now + AGAIN + self.chance();
@@ -79,7 +79,7 @@ impl Election {
             self.saver.ballot_changed();
             self.step_down();
         }
-        self.send(from, Message::Voted { term, held: self.holding.stamp() });
+        self.send(from, Message::Voted { term, held: self.holding.stamp(), seat: self.ballot.seat });
     }
 
     /// Tells whether a candidate could have this node's vote: both are voters of its configuration, which is not older.
@@ -91,11 +91,13 @@ impl Election {
         !self.ballot.voters.members.is_empty()
             && voters.id() >= self.ballot.voters.id()
             && voters.members.contains(candidate)
-            && voters.members.contains(&self.me)
+            && self.is_seated(voters)
+            && self.has_recalled()
     }
 
-    pub(super) fn on_voted(&mut self, from: NodeId, term: Term, held: Stamp) {
-        if term != self.ballot.term || held.term >= term {
+    pub(super) fn on_voted(&mut self, from: NodeId, term: Term, held: Stamp, seat: u64) {
+        let seated = seat == self.ballot.voters.seat(&from) || !self.obeys(Rule::OwnSeat);
+        if term != self.ballot.term || held.term >= term || !seated {
             return;
         }
         match &mut self.part {
@@ -122,7 +124,7 @@ impl Election {
     /// The leader asks this node to follow it in office: without asking first, for all others still hear the leader.
     pub(super) fn on_hand_over(&mut self, from: NodeId, term: Term) {
         let led = matches!(&self.part, Part::Follower(follower) if follower.leader == Some(from));
-        if led && term == self.ballot.term && self.votes() {
+        if led && term == self.ballot.term && self.votes() && self.has_recalled() {
             self.campaign();
         }
     }

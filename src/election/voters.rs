@@ -1,6 +1,6 @@
 //! Who votes, and what a voter must not forget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,10 @@ pub struct Voters {
     /// The voters.
     #[cbor(n(2), with = "wire::nodes")]
     pub members: BTreeSet<NodeId>,
+    /// The seats of those voters that have another than 0.
+    #[cbor(n(3), with = "wire::seats", default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seats: BTreeMap<NodeId, u64>,
 }
 
 /// Names one configuration; a newer one is greater.
@@ -68,6 +72,26 @@ impl Voters {
         self.members.iter().filter(|voter| Some(*voter) != leader && *voter < node).count()
     }
 
+    /// Returns the seat that a voter must have to be one: see [`Ballot::seat`].
+    pub fn seat(&self, node: &NodeId) -> u64 {
+        self.seats.get(node).copied().unwrap_or_default()
+    }
+
+    /// Makes a member a voter, on this seat.
+    pub fn add(&mut self, node: NodeId, seat: u64) {
+        self.members.insert(node);
+        self.seats.retain(|known, _| *known != node);
+        if seat != 0 {
+            self.seats.insert(node, seat);
+        }
+    }
+
+    /// Takes a voter's vote.
+    pub fn remove(&mut self, node: &NodeId) {
+        self.members.remove(node);
+        self.seats.remove(node);
+    }
+
     /// Tells whether `node` is the only voter.
     pub fn only(&self, node: &NodeId) -> bool {
         self.members.len() == 1 && self.members.contains(node)
@@ -92,6 +116,10 @@ pub struct Ballot {
     pub voted_for: Option<NodeId>,
     /// The newest configuration it has seen.
     pub voters: Voters,
+    /// Which ballot this is. One that takes the place of a lost one is another voter than the one before, and so has
+    /// another seat: it votes only once a leader has put the former out and this one in. 0: the node's first.
+    #[serde(default)]
+    pub seat: u64,
 }
 
 #[cfg(test)]

@@ -42,7 +42,34 @@ pub(super) mod nodes {
         bytes.map(|id| node(id?)).collect()
     }
 
-    fn node(id: &[u8]) -> Result<NodeId, Error> {
+    pub(super) fn node(id: &[u8]) -> Result<NodeId, Error> {
         id.try_into().map(NodeId).map_err(|_| Error::message("a node id has 32 bytes"))
+    }
+}
+
+/// Seats: a map of node ids to numbers.
+pub(super) mod seats {
+    use std::collections::BTreeMap;
+
+    use minicbor::decode::{Decoder, Error};
+    use minicbor::encode::{self, Encoder, Write};
+
+    use crate::ids::NodeId;
+
+    pub fn encode<C, W: Write>(
+        seats: &BTreeMap<NodeId, u64>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.map(seats.len() as u64)?;
+        for (node, seat) in seats {
+            e.bytes(&node.0)?.u64(*seat)?;
+        }
+        Ok(())
+    }
+
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<BTreeMap<NodeId, u64>, Error> {
+        let seats = d.map_iter::<&minicbor::bytes::ByteSlice, u64>()?;
+        seats.map(|seat| seat.and_then(|(id, seat)| Ok((super::nodes::node(id)?, seat)))).collect()
     }
 }

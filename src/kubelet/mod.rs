@@ -33,7 +33,7 @@ mod fields;
 mod hooks;
 mod image;
 mod launch;
-mod node_status;
+pub mod node_status;
 mod observe;
 mod pod;
 mod probes;
@@ -85,6 +85,15 @@ pub struct Machine {
     pub system_uuid: String,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+}
+
+/// What is wrong with the disk that holds this node's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// Why it cannot be written.
+    pub trouble: Option<String>,
+    /// What it has lost, a sentence each.
+    pub lost: Vec<String>,
 }
 
 /// What happens to a kubelet.
@@ -161,6 +170,12 @@ impl Kubelet {
         self.config.host_address = address;
         self.report.refresh();
         self.workers.values_mut().for_each(|worker| worker.dirty = true);
+    }
+
+    /// Takes note of how the disk is. Shown with the next input.
+    pub fn set_disk(&mut self, disk: Disk) {
+        self.report.disk = disk;
+        self.report.refresh();
     }
 
     /// Takes one input and returns what is to be done, in order. A tick before anything is due costs nothing.

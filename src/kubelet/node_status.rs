@@ -13,9 +13,14 @@ use crate::object::{Key, kinds};
 use crate::store::Snapshot;
 use crate::time::Now;
 
-use super::Config;
 use super::action::RuntimeInfo;
 use super::conditions::Transitions;
+use super::{Config, Disk};
+
+/// The condition that says that this node's disk has lost records, and which; not there while it has not.
+pub const DATA_LOST: &str = "DataLost";
+/// How many lost pieces are named.
+const SHOWN: usize = 20;
 
 /// Whether the runtime answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub(super) struct NodeReport {
     revision: Option<Revision>,
     /// Something may have changed.
     stale: bool,
+    /// How the disk is.
+    pub disk: Disk,
 }
 
 impl NodeReport {
@@ -141,14 +148,20 @@ impl NodeReport {
             Runtime::Down(why) => ("False", "KubeletNotReady", format!("container runtime is down: {why}")),
             _ => ("True", "KubeletReady", "kubelet is posting ready status".into()),
         };
+        let pressure = match &self.disk.trouble {
+            Some(why) => ("DiskPressure", "True", "DataDiskUnwritable", why.clone()),
+            None => ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure".into()),
+        };
+        let lost = lost(&self.disk.lost).map(|what| (DATA_LOST, "True", "RecordsLost", what));
         let transitions = self.transitions.get_or_insert_default();
         [
             ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available".into()),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure".into()),
+            pressure,
             ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available".into()),
             ("Ready", ready, reason, message),
         ]
         .into_iter()
+        .chain(lost)
         .map(|(name, status, reason, message)| NodeCondition {
             last_heartbeat_time: None,
             last_transition_time: Some(transitions.since(name, status, now.wall)),
@@ -159,6 +172,14 @@ impl NodeReport {
         })
         .collect()
     }
+}
+
+/// Names what is lost, as far as it fits.
+fn lost(all: &[String]) -> Option<String> {
+    let shown: Vec<&str> = all.iter().take(SHOWN).map(String::as_str).collect();
+    let more = all.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| shown.join("; ") + &rest)
 }
 
 /// Reads back what an earlier agent wrote, for a node whose runtime does not answer yet.

@@ -52,6 +52,11 @@ pub enum Input {
         /// Who, and with what.
         request: JoinRequest,
     },
+    /// The disk refuses to be written, or takes writes again.
+    Disk {
+        /// Why; `None`: it takes writes.
+        trouble: Option<String>,
+    },
     /// This host has another address.
     Address(Ipv4Addr),
     /// Time has passed. Comes every [`TICK`].

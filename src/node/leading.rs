@@ -89,6 +89,10 @@ impl Node {
                     self.effects.push(Effect::Save { id, ballot, registers });
                 }
                 Output::Role(role) => self.role_changed(now, role),
+                Output::Unseated => tracing::warn!(
+                    "this node has told other members more than its disk knows: it was given an older copy of its files, \
+                     and is no voter until a leader makes it one"
+                ),
                 Output::Committed(_) => {
                     if self.read_members() {
                         self.members_changed(now);

@@ -18,6 +18,7 @@ pub mod message;
 
 mod admission;
 mod bootstrap;
+mod health;
 mod leading;
 mod levels;
 mod local;
@@ -54,6 +55,7 @@ pub use io::{Effect, Input, Request};
 
 use crate::gossip::Origin;
 use admission::Admissions;
+use health::Health;
 use leading::Leading;
 use levels::Levels;
 use notes::Recorder;
@@ -118,6 +120,7 @@ pub struct Node {
     telling: Telling,
     admissions: Admissions,
     levels: Levels,
+    health: Health,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
     /// Up to where the rooms have seen the store's changes.
@@ -163,6 +166,7 @@ impl Node {
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             admissions: Admissions::new(key, config.settings),
             levels: Levels::new(config.level),
+            health: Health::default(),
             seen: store.snapshot().revision(),
             published: Revision(0),
             store,
@@ -183,11 +187,6 @@ impl Node {
     /// Returns the cluster as it is shown now.
     pub fn snapshot(&self) -> &Snapshot {
         self.store.snapshot()
-    }
-
-    /// Notes that the disk has lost records: nothing is concluded from an absence.
-    pub fn lost_records(&mut self) {
-        self.store.lost_records();
     }
 
     /// Returns all live records, for the log's compaction.
@@ -228,6 +227,7 @@ impl Node {
             Input::Address(address) => self.moved(now, address),
             Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
             Input::Tick => self.tick(now),
+            Input::Disk { trouble } => self.disk_changed(now, trouble),
         }
         self.settle(now);
         self.outputs(now)
@@ -254,7 +254,7 @@ impl Node {
         for _ in 0..ROUNDS {
             let events = self.fresh_events();
             self.dispatch(now, &events);
-            if self.leading.is_leader() {
+            if self.leading.is_leader() && !self.must_learn_first(now) {
                 self.place_pods(now);
                 self.run_work(now);
             }

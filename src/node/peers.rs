@@ -68,6 +68,11 @@ impl Peers {
         self.membership.state(peer) == State::Alive
     }
 
+    /// Tells whether all that a member held at one time in this run is shown here.
+    pub fn has_exchanged(&self, peer: &NodeId) -> bool {
+        self.standings.get(peer).is_some_and(|standing| standing.exchanged.is_some())
+    }
+
     /// Returns a member's name.
     pub fn name_of(&self, id: &NodeId) -> String {
         self.members.get(id).map_or_else(|| id.to_string(), |member| member.name.clone())
@@ -232,6 +237,7 @@ impl Node {
         }
         if finished {
             self.refresh_reaches(now);
+            self.note_exchanges(now);
         }
     }
 

@@ -11,7 +11,9 @@ impl Node {
         let result = if request.dry_run {
             self.store.dry_run(now, Author::Client, self.term, request.change).map(|c| self.answers.push((id, Ok(c))))
         } else {
-            self.commit_for(now, Author::Client, request.user, request.change, Waiter::Request(id))
+            let change = request.change;
+            self.check_disk()
+                .and_then(|()| self.commit_for(now, Author::Client, request.user, change, Waiter::Request(id)))
         };
         if let Err(rejected) = result {
             self.answers.push((id, Err(rejected)));

@@ -128,9 +128,15 @@ impl Store {
         self.snapshot.set_incomplete();
     }
 
+    /// What was lost is here again, or is known to be lost for good.
+    pub fn is_complete_again(&mut self) {
+        self.snapshot.set_complete();
+    }
+
     fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {
+        let name = pile.births.first().map(|birth| birth.key.to_string());
         let mut refuse = |index: usize, reason: &str| {
-            let reason = format!("object {uid}: {reason}");
+            let reason = format!("object {}: {reason}", name.as_ref().unwrap_or(&uid.to_string()));
             report.refused.push(Refusal { index, reason });
         };
         let indexes: Vec<usize> =

@@ -159,6 +159,11 @@ impl Snapshot {
         self.incomplete = true;
     }
 
+    /// Notes that they are back.
+    pub fn set_complete(&mut self) {
+        self.incomplete = false;
+    }
+
     /// Returns the newest revision shown.
     pub fn revision(&self) -> Revision {
         self.revision

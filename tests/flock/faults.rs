@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::RngExt;
+use skein::election::{Ballot, Stamp};
+use skein::node::Node;
 use skein::runtime::fake::Knobs;
 
+use crate::host::Host;
 use crate::network::Way;
 use crate::world::{Due, World};
 
@@ -18,7 +21,7 @@ impl World {
         let pause = self.pause(300, self.respite);
         self.at(pause, Due::Fault);
         let host = self.random.random_range(0..self.hosts.len());
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..21) {
             0..=3 => self.crash(host)?,
             4 => self.blackout()?,
             5..=6 => self.stop_docker(host),
@@ -27,7 +30,8 @@ impl World {
             10..=12 => self.cut("links cut", &[(host, self.other(host)), (self.other(host), host)], 25_000),
             13..=14 => self.cut("one way cut", &[(host, self.other(host))], 15_000),
             15..=17 => self.partition(),
-            18 => self.burst("frames lost", 300),
+            18 => self.lose_ballot(host)?,
+            19 => self.burst("frames lost", 300),
             _ => self.burst("frames doubled", 500),
         }
         Ok(())
@@ -121,6 +125,42 @@ impl World {
         self.at(pause, Due::Restart(index));
         let changes = self.network.crashed(index);
         self.connections(changes)
+    }
+
+    /// A voter's files with its vote and the registers are lost, and it starts again as its agent does then.
+    fn lose_ballot(&mut self, index: usize) -> Result<(), String> {
+        if !self.can_spare(index) {
+            return Ok(());
+        }
+        self.crash(index)?;
+        self.trace.count("ballots lost");
+        let seat = self.random.random_range(1..u64::MAX);
+        let host = &mut self.hosts[index];
+        host.disk.ballot = Ballot { seat, ..Ballot::default() };
+        // The members it learns anew; that it is one, and those it came by, its identity says.
+        host.disk.registers.retain(|key, _| !key.starts_with('~'));
+        for register in host.disk.registers.values_mut() {
+            register.stamp = Stamp::default();
+        }
+        self.line(format!("n{} has lost its ballot", index + 1));
+        Ok(())
+    }
+
+    /// Tells whether the voters are several, and all the others have what the newest leader has on its disk.
+    fn can_spare(&self, index: usize) -> bool {
+        let leads = |host: &Host| host.node.as_ref().and_then(Node::leads);
+        let Some(leader) = self.hosts.iter().filter(|host| leads(host).is_some()).max_by_key(|host| leads(host)) else {
+            return false;
+        };
+        let voters = &leader.disk.ballot.voters;
+        let sound = |host: &Host| {
+            let ballot = &host.disk.ballot;
+            !voters.members.contains(&host.id()) || (ballot.voters == *voters && ballot.seat == voters.seat(&host.id()))
+        };
+        leader.id() != self.hosts[index].id()
+            && voters.members.len() > 2
+            && voters.members.contains(&self.hosts[index].id())
+            && self.hosts.iter().all(sound)
     }
 
     fn stop_docker(&mut self, index: usize) {

@@ -35,6 +35,7 @@ const CHANCES: u64 = 40;
 const COUNTED: &[&str] = &[
     "acknowledged writes",
     "agent crashes",
+    "ballots lost",
     "bindings",
     "blackouts",
     "containers killed",

@@ -27,7 +27,7 @@ pub fn config(incarnation: u64, seed: [u8; 32]) -> node::Config {
     let register = Register { stamp: Stamp::default(), value: member.sign(&key) };
     let mut config = config_of(&member, key, incarnation, seed);
     config.ballot.term = Term(incarnation);
-    config.ballot.voters = Voters { term: Term(0), version: 1, members: [id].into() };
+    config.ballot.voters = Voters { term: Term(0), version: 1, members: [id].into(), ..Voters::default() };
     config.registers = [(Member::register(&id), register)].into();
     config
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use skein::disk::writer::COMPACT_BYTES;
 use skein::disk::{Log, MemoryFiles};
 use skein::election::{Ballot, Registers};
 use skein::ids::PersistId;
@@ -26,7 +27,8 @@ pub struct Machine {
     pub docker: FakeRuntime,
     /// A planted bug: ceilings of versions do not reach the disk, and the wall clock stands still.
     pub forgets_ceilings: bool,
-    files: MemoryFiles,
+    /// Its disk.
+    pub files: MemoryFiles,
     now: Duration,
     next_tick: Duration,
     incarnation: u64,
@@ -43,6 +45,8 @@ struct Agent {
     log: Log<MemoryFiles>,
     /// The last batch appended but not synced, and when it will be.
     unsynced: Option<(PersistId, Duration)>,
+    /// The log's size that calls for a rewrite.
+    limit: u64,
 }
 
 /// What happens next.
@@ -136,7 +140,7 @@ impl Machine {
         let now = self.clock();
         self.incarnation += 1;
         let (log, recovered) = Log::open(self.files.clone()).expect("memory can be read");
-        assert_eq!(recovered.damage, Vec::<String>::new());
+        assert_eq!(recovered.damage, []);
         let seed = [u8::try_from(self.incarnation).expect("few starts"); 32];
         let mut config = config(self.incarnation, seed);
         config.ballot = self.ballot.clone().unwrap_or(config.ballot);
@@ -144,7 +148,7 @@ impl Machine {
         let (mut node, report) = Node::new(config, recovered.records, now);
         assert!(report.refused.is_empty(), "{:?}", report.refused);
         let outputs = node.start(now);
-        self.agent = Some(Agent { node, log, unsynced: None });
+        self.agent = Some(Agent { node, log, unsynced: None, limit: COMPACT_BYTES });
         self.docker.restart_agent(now);
         self.execute(outputs.into_iter());
     }
@@ -164,6 +168,11 @@ impl Machine {
     fn synced(&mut self, id: PersistId) {
         let Some(agent) = &mut self.agent else { return };
         agent.log.sync().expect("memory can be written");
+        // As the writer's thread does.
+        if agent.log.bytes() > agent.limit {
+            agent.log.compact(&agent.node.records()).expect("memory can be written");
+            agent.limit = COMPACT_BYTES.max(agent.log.bytes() * 4);
+        }
         agent.unsynced = None;
         self.give(Input::Persisted(id));
     }

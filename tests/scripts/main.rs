@@ -14,6 +14,7 @@ mod names;
 mod script;
 mod show;
 mod story;
+mod writes;
 
 use std::path::{Path, PathBuf};
 

@@ -70,7 +70,7 @@ pub fn create(folder: &Path, to: &Path) -> anyhow::Result<Made> {
         records: records.len(),
     };
     file::write(to, &header, &records).with_context(|| format!("{} cannot be written", to.display()))?;
-    Ok(Made { header, damage: log.damage })
+    Ok(Made { header, damage: log.damage.into_iter().map(|piece| piece.what).collect() })
 }
 
 /// Leaves out of a log what has been replaced since, and counts objects by kind. What is not understood stays.

@@ -65,10 +65,10 @@ fn data_folder(folder: &Path) -> Genesis {
     let member = members.admit(&genesis.settings, &request, genesis.node_id(), WALL).unwrap().sign(&genesis.key);
     let stamp = Stamp { term: Term(3), seq: 2 };
     genesis.registers.insert(trust::Member::register(&id), Register { stamp, value: member });
-    let voters = Voters { term: Term(3), version: 2, members: [genesis.node_id(), id].into() };
+    let voters = Voters { term: Term(3), version: 2, members: [genesis.node_id(), id].into(), ..Voters::default() };
     let registry = Registry { voters: voters.clone(), registers: genesis.registers.clone() };
     sealed::write(&mut files, REGISTERS, &registry).unwrap();
-    genesis.vote.ballot = Some(Ballot { term: Term(3), voted_for: Some(genesis.node_id()), voters });
+    genesis.vote.ballot = Some(Ballot { term: Term(3), voted_for: Some(genesis.node_id()), voters, seat: 0 });
     sealed::write(&mut files, VOTE, &genesis.vote).unwrap();
     assert!(folder.join(JOINING).exists());
     genesis
@@ -202,16 +202,16 @@ fn write_frames(to: &Path, genesis: &Genesis) {
 fn elections(genesis: &Genesis) -> Vec<Message> {
     use election::Message as Said;
     let (term, held) = (Term(3), Stamp { term: Term(3), seq: 4 });
-    let voters = Voters { term, version: 2, members: [genesis.node_id()].into() };
+    let voters = Voters { term, version: 2, members: [genesis.node_id()].into(), ..Voters::default() };
     let id = VotersId { term, version: 2 };
     let registers: Registers = genesis.registers.clone();
     let all = [
         Said::PreVote { term, voters: voters.clone() },
         Said::PreVoted { term },
         Said::Vote { term, voters: voters.clone() },
-        Said::Voted { term, held },
+        Said::Voted { term, held, seat: 0 },
         Said::Beat { term, voters, commit: 4 },
-        Said::Ack { term, voters: id, held },
+        Said::Ack { term, voters: id, held, seat: 0 },
         Said::Read { term },
         Said::Held { term, registers: registers.clone() },
         Said::Write { term, after: 1, upto: 4, registers },

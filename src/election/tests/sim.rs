@@ -13,8 +13,13 @@ fn run(seed: u64, broken: Option<Rule>) -> World {
     world.broken = broken;
     world.most = if seed.is_multiple_of(3) { 5 } else { 3 };
     world.start(1);
+    let forgets = match broken {
+        Some(Rule::OwnSeat | Rule::RecallFirst) => true,
+        Some(_) => false,
+        None => seed.is_multiple_of(2),
+    };
     for _ in 0..120 {
-        act(&mut world);
+        act(&mut world, forgets);
         let pause = world.rng.random_range(1..150);
         world.run(pause);
     }
@@ -22,7 +27,8 @@ fn run(seed: u64, broken: Option<Rule>) -> World {
     world
 }
 
-fn act(world: &mut World) {
+/// Lets something happen. `forgets`: disks may lose what they have held.
+fn act(world: &mut World, forgets: bool) {
     let members = world.nodes.len() as u8;
     let any = world.rng.random_range(1..=members);
     match world.rng.random_range(0..100) {
@@ -40,6 +46,13 @@ fn act(world: &mut World) {
             *world.count.entry("cuts").or_default() += 1;
         }
         46..52 => world.cut.clear(),
+        52..56 if forgets && world.can_spare(any) => {
+            let all = world.rng.random_range(0..2) == 0;
+            world.lose_ballot(any, all);
+            world.start(any);
+        }
+        56..60 if forgets => world.copy(any),
+        60..64 if forgets && world.can_spare(any) && world.leader_knows(any) => restore(world, any),
         52..90 if world.is_up(any) => {
             let at = if world.rng.random_range(0..4) == 0 { any } else { world.leader().unwrap_or(any) };
             let key = format!("key/{}", world.rng.random_range(0..3));
@@ -47,6 +60,16 @@ fn act(world: &mut World) {
         }
         _ => {}
     }
+}
+
+/// Gives a voter an older disk. What the others cannot tell it in time it cannot know: so they can.
+fn restore(world: &mut World, n: u8) {
+    world.cut.clear();
+    world.faults = FINE;
+    world.restore(n);
+    world.start(n);
+    world.run(200);
+    world.faults = ROUGH;
 }
 
 fn heal(world: &mut World) {
@@ -84,6 +107,9 @@ fn random_faults_break_nothing() {
         }
     }
     println!("{total:?}");
+    for what in ["ballots lost", "disks restored", "unseated"] {
+        assert!(total.get(what).is_some_and(|n| *n > 0), "no {what}: {total:?}");
+    }
     for what in ["lost", "sent", "doubled", "unreached", "crashes", "cuts", "leaders", "decided", "undecided"] {
         assert!(total.get(what).is_some_and(|n| *n > 0), "no {what}: {total:?}");
     }
@@ -91,11 +117,19 @@ fn random_faults_break_nothing() {
 
 #[test]
 fn a_broken_rule_is_caught() {
-    let rules = [Rule::VoteOnce, Rule::SaveFirst, Rule::ReadMajority, Rule::WriteMajority, Rule::SettledFirst];
+    let rules = [
+        Rule::VoteOnce,
+        Rule::SaveFirst,
+        Rule::ReadMajority,
+        Rule::WriteMajority,
+        Rule::SettledFirst,
+        Rule::OwnSeat,
+        Rule::RecallFirst,
+    ];
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let caught = |rule: Rule| {
-        (0..400).find_map(|seed| {
+        (0..2000).find_map(|seed| {
             let cause = catch_unwind(AssertUnwindSafe(|| run(seed, Some(rule)))).err()?;
             Some((seed, cause.downcast_ref::<String>().cloned().unwrap_or_default()))
         })

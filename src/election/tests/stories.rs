@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{FINE, World, node, nodes};
+use crate::election::rule::Rule;
 use crate::election::{Election, Input, Message, Output, ProposalId, Role, Timing, Undecided};
 use crate::ids::Term;
 use crate::time::Mono;
@@ -131,4 +132,108 @@ fn a_leader_that_leaves_hands_over() {
     world.members.remove(&node(leader));
     world.run(600);
     assert!(world.leader().is_some_and(|now| now != leader));
+}
+
+/// A voter that alone knows with the leader what was decided is given its disk of before. Then the leader dies.
+fn forget(lose: bool, broken: Option<Rule>) -> World {
+    let mut world = World::settled(5, FINE, 3);
+    world.broken = broken;
+    world.run(2000);
+    let leader = world.leader().unwrap();
+    let mut others = (1..=3).filter(|n| *n != leader);
+    let (forgetful, cut_off) = (others.next().unwrap(), others.next().unwrap());
+    world.copy(forgetful);
+    world.isolate(&nodes([cut_off]));
+    world.propose(leader, "key");
+    world.run(500);
+    assert_eq!(world.decided.len(), 1);
+    if lose {
+        world.lose_ballot(forgetful, true)
+    } else {
+        world.restore(forgetful)
+    }
+    world.start(forgetful);
+    // The rule is broken in all or none.
+    world.run(100);
+    world.crash(leader);
+    world.cut.clear();
+    world.run(3000);
+    let meanwhile = world.leader();
+    world.start(leader);
+    world.run(3000);
+    assert!(meanwhile.is_none(), "those who are left have not all that was decided");
+    assert_eq!(world.machine(world.leader().unwrap()).ballot().voters.members, nodes([1, 2, 3]));
+    assert!(world.machine(forgetful).ballot().seat != 0, "it has another seat");
+    world
+}
+
+#[test]
+fn a_voter_that_has_lost_its_files_becomes_another_voter() {
+    forget(true, None);
+}
+
+#[test]
+fn a_voter_with_an_older_disk_is_told_so_and_becomes_another_voter() {
+    let world = forget(false, None);
+    assert_eq!(world.count["unseated"], 1);
+}
+
+#[test]
+fn a_voter_that_does_not_know_its_disk_to_be_old_loses_what_was_decided() {
+    for (lose, broken) in [(true, Rule::OwnSeat), (false, Rule::RecallFirst)] {
+        let outcome = std::panic::catch_unwind(|| drop(forget(lose, Some(broken))));
+        assert!(outcome.is_err(), "{broken:?} is not caught");
+    }
+}
+
+#[test]
+fn a_sole_voter_with_an_older_disk_goes_on_above_what_it_has_said() {
+    let mut world = World::new(7, FINE);
+    world.start(1);
+    world.run(50);
+    assert!(world.join(2));
+    world.copy(1);
+    world.run(1000);
+    for _ in 0..5 {
+        world.crash(1);
+        world.start(1);
+        world.run(1000);
+    }
+    let (before, _) = world.leading()[0];
+    world.restore(1);
+    world.start(1);
+    world.run(2000);
+    assert!(world.leading()[0].0 > before, "{:?} after {before:?}", world.leading());
+}
+
+#[test]
+fn one_that_was_the_only_voter_long_ago_leads_nobody_now() {
+    let mut world = World::new(7, FINE);
+    world.start(1);
+    world.run(50);
+    world.join(2);
+    world.run(1000);
+    world.copy(1);
+    world.join(3);
+    world.run(2000);
+    assert_eq!(world.machine(1).ballot().voters.members.len(), 3);
+    world.restore(1);
+    world.start(1);
+    world.run(3000);
+    assert!(world.leader().is_some_and(|leader| leader != 1));
+    assert_eq!(world.count["unseated"], 1);
+    assert_eq!(world.machine(2).ballot().voters.members, nodes([1, 2, 3]));
+}
+
+#[test]
+fn a_member_that_does_not_answer_holds_nobody_up() {
+    // As one of the release before, which does not know the question.
+    let mut world = World::settled(5, FINE, 3);
+    world.run(2000);
+    for n in 1..=3 {
+        world.crash(n);
+    }
+    world.start(1);
+    world.start(2);
+    assert!(world.run_until(world.now + 2500, |world| world.leader().is_some()));
 }

@@ -49,6 +49,8 @@ pub struct Node {
     /// Which of its runs: events of earlier ones are void.
     run: u64,
     disk_free: u64,
+    /// A copy of its disk that somebody has made.
+    copy: Option<(Ballot, Registers)>,
 }
 
 pub struct World {
@@ -105,8 +107,8 @@ impl World {
             saves: 0,
         };
         let value = Register { stamp: Stamp { term: Term(1), seq: 1 }, value: b"founder".to_vec() };
-        let voters = Voters { term: Term(1), version: 1, members: nodes([1]) };
-        let ballot = Ballot { term: Term(1), voted_for: None, voters };
+        let voters = Voters { term: Term(1), version: 1, members: nodes([1]), ..Voters::default() };
+        let ballot = Ballot { term: Term(1), voters, ..Ballot::default() };
         world.add(1, ballot, Registers::from([("member/1".into(), value)]));
         world
     }
@@ -116,8 +118,8 @@ impl World {
         let mut world = Self::new(seed, faults);
         world.members = nodes(1..=voters);
         world.most = usize::from(voters).max(3);
-        let voters_ = Voters { term: Term(1), version: 9, members: world.members.clone() };
-        let ballot = Ballot { term: Term(1), voted_for: None, voters: voters_ };
+        let voters_ = Voters { term: Term(1), version: 9, members: world.members.clone(), ..Voters::default() };
+        let ballot = Ballot { term: Term(1), voters: voters_, ..Ballot::default() };
         let registers = world.nodes[&node(1)].registers.clone();
         for n in 1..=voters {
             world.add(n, ballot.clone(), registers.clone());
@@ -127,7 +129,7 @@ impl World {
     }
 
     pub fn add(&mut self, n: u8, ballot: Ballot, registers: Registers) {
-        self.nodes.insert(node(n), Node { machine: None, ballot, registers, run: 0, disk_free: 0 });
+        self.nodes.insert(node(n), Node { machine: None, ballot, registers, run: 0, disk_free: 0, copy: None });
     }
 
     pub fn start(&mut self, n: u8) {
@@ -247,6 +249,7 @@ impl World {
                 self.check_leader(from);
             }
             Output::Role(Role::Follower { .. }) => {}
+            Output::Unseated => *self.count.entry("unseated").or_default() += 1,
             Output::Committed(new) => {
                 for (key, register) in new {
                     let was = self.shown.insert((key.clone(), register.stamp), register.value.clone());
@@ -361,6 +364,56 @@ impl World {
         self.members.insert(node(n));
         self.start(n);
         true
+    }
+
+    /// Copies a node's disk, for [`World::restore`].
+    pub fn copy(&mut self, n: u8) {
+        let at = self.nodes.get_mut(&node(n)).unwrap();
+        at.copy = Some((at.ballot.clone(), at.registers.clone()));
+    }
+
+    /// Crashes a node and gives it back the copy of its disk, if there is one.
+    pub fn restore(&mut self, n: u8) {
+        self.crash(n);
+        let at = self.nodes.get_mut(&node(n)).unwrap();
+        if let Some((ballot, registers)) = at.copy.clone() {
+            (at.ballot, at.registers) = (ballot, registers);
+            *self.count.entry("disks restored").or_default() += 1;
+        }
+    }
+
+    /// Crashes a node and takes its ballot, as its agent does when the file is damaged; `all`: its registers too.
+    pub fn lose_ballot(&mut self, n: u8, all: bool) {
+        self.crash(n);
+        let seat = self.rng.random_range(1..u64::MAX);
+        let at = self.nodes.get_mut(&node(n)).unwrap();
+        at.ballot = Ballot { term: Term(0), voted_for: None, voters: at.ballot.voters.clone(), seat };
+        at.copy = None;
+        if all {
+            at.registers.clear();
+        }
+        *self.count.entry("ballots lost").or_default() += 1;
+    }
+
+    /// Tells whether the cluster can bear that a node's disk forgets: three voters or more have all the same
+    /// configuration on disk, and nobody's seat is lost.
+    pub fn can_spare(&self, n: u8) -> bool {
+        let Some(leader) = self.leader().filter(|leader| *leader != n) else { return false };
+        let voters = &self.machine(leader).ballot().voters;
+        let sound =
+            |id: &NodeId| self.nodes[id].ballot.voters == *voters && self.nodes[id].ballot.seat == voters.seat(id);
+        voters.members.len() >= 3 && voters.members.contains(&node(n)) && voters.members.iter().all(sound)
+    }
+
+    /// Tells whether the leader knows all that a node has promised.
+    pub fn leader_knows(&self, n: u8) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let (at, told) = (&self.nodes[&node(n)], self.machine(leader).told.get(&node(n)));
+        let held = crate::election::register::Holding::of_disk(at.registers.clone()).stamp();
+        told.is_some_and(|told| {
+            (told.seat, told.term, told.voters, told.held)
+                == (at.ballot.seat, at.ballot.term, at.ballot.voters.id(), held)
+        })
     }
 
     /// Cuts `side` off from all others, both ways.

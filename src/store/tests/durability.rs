@@ -182,6 +182,27 @@ fn bad_records_are_named_and_the_rest_is_taken() {
     assert!(hidden > opened / 3);
 }
 
+#[test]
+fn what_a_disk_has_lost_comes_back_from_a_peer() {
+    let mut rig = busy();
+    let mut peer = Rig::bare(2);
+    peer.take_all(&rig);
+    let (visible, disk) = (rig.visible(), rig.disk.clone());
+    for at in 0..disk.len() {
+        // One record, or it and the next: as a damaged sector takes them.
+        for width in [1, 2] {
+            rig.disk = disk.clone();
+            rig.disk.drain(at..(at + width).min(disk.len()));
+            rig.crash();
+            rig.take_all(&peer);
+            assert_eq!(rig.visible(), visible, "without {width} records from {at} on");
+            let report = rig.crash();
+            assert_eq!(report.refused, [], "without {width} records from {at} on, at the start after");
+            assert_eq!(rig.visible(), visible);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Create(u8),

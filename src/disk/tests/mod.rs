@@ -1,0 +1,4 @@
+//! What the disk keeps, whatever happens to it.
+
+mod crash;
+mod damage;

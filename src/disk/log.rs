@@ -57,10 +57,10 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// What the file layer says.
     pub fn open(mut files: F) -> io::Result<(Self, Recovered)> {
-        if let Some(last) = files.list()?.iter().rfind(|name| segment_number(name).is_some()) {
-            files.sync(last)?;
-            files.sync_folder()?;
+        for name in files.list()?.iter().filter(|name| segment_number(name).is_some()) {
+            files.sync(name)?;
         }
+        files.sync_folder()?;
         let mut segments = read_segments(&files)?;
         let dead = take_dead(&mut segments).into_iter().map(segment_name);
         let drafts = files.list()?.into_iter().filter(|name| name.ends_with(".tmp"));

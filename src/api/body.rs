@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
+use crate::object::raw;
+
 use super::params::Params;
 use super::status::Status;
 
@@ -45,7 +47,10 @@ pub fn value(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
     };
     match media_type(headers).as_str() {
         "" | "application/json" => serde_json::from_slice(bytes).map_err(|e| malformed(&e)),
-        "application/yaml" => serde_yaml_ng::from_slice(bytes).map_err(|e| malformed(&e)),
+        "application/yaml" => {
+            raw::check_yaml(bytes).map_err(|e| malformed(&e))?;
+            serde_yaml_ng::from_slice(bytes).map_err(|e| malformed(&e))
+        }
         _ => Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json, \
              application/yaml",

@@ -18,6 +18,30 @@ pub const MAX_DEPTH: usize = 100;
 /// What the aliases of a YAML document may make of it at most: members, elements and bytes of text together.
 const MAX_EXPANSION: usize = 4 << 20;
 
+/// How many brackets a YAML text may leave open. The parser's time grows with the square of their depth: a hundred
+/// thousand cost it ten seconds.
+const MAX_OPEN: usize = 5_000;
+
+/// Refuses a YAML text that would keep the parser busy by its brackets alone. Those in strings count too: only the
+/// parser could tell them apart.
+///
+/// # Errors
+/// The reason in one sentence.
+pub fn check_yaml(body: &[u8]) -> Result<(), String> {
+    let mut open = 0_usize;
+    for byte in body {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > MAX_OPEN {
+            return Err(format!("exceeded max depth: more than {MAX_OPEN} brackets are open"));
+        }
+    }
+    Ok(())
+}
+
 /// A JSON value as written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw {
@@ -54,6 +78,7 @@ impl Raw {
     /// # Errors
     /// The reason in one sentence: a syntax error, too deep, or too large once its aliases are resolved.
     pub fn yaml(body: &[u8]) -> Result<Self, String> {
+        check_yaml(body)?;
         let left = Cell::new(MAX_EXPANSION.max(body.len()));
         let seed = Seed { depth: 0, left: &left };
         seed.deserialize(serde_yaml_ng::Deserializer::from_slice(body)).map_err(|e| e.to_string())

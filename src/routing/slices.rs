@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
@@ -81,7 +82,7 @@ pub fn affected(view: &Snapshot, event: &WatchEvent) -> Vec<Key> {
 #[derive(PartialEq)]
 struct Trace {
     uid: Uid,
-    labels: BTreeMap<String, String>,
+    labels: Arc<BTreeMap<String, String>>,
     node: Option<String>,
     address: Option<Ipv4Addr>,
     ready: bool,
@@ -93,7 +94,7 @@ impl Trace {
         let pod = entry.typed::<Pod>().unwrap_or_default();
         Self {
             uid: entry.uid,
-            labels: entry.labels.clone(),
+            labels: Arc::clone(&entry.labels),
             node: entry.node.clone(),
             address: address(&pod),
             ready: is_ready(&pod),
@@ -213,7 +214,7 @@ impl<'a> Subject<'a> {
 
     /// The Service's own labels and those that mark the slice as its.
     fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels = self.entry.labels.clone();
+        let mut labels = BTreeMap::clone(&self.entry.labels);
         labels.remove(HEADLESS);
         if self.service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some("None") {
             labels.insert(HEADLESS.into(), String::new());

@@ -88,7 +88,7 @@ impl View {
             }
         }
         for entry in snapshot.list(&kinds::NAMESPACE, None) {
-            view.namespaces.insert(entry.key.name.clone(), entry.labels.clone());
+            view.namespaces.insert(entry.key.name.clone(), BTreeMap::clone(&entry.labels));
         }
         view
     }

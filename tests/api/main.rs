@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the API is an edge room: its tests have tasks and a clock")]
 
+mod bad_input;
 mod cluster;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -11,7 +11,7 @@ use crate::time::{Backoff, Mono};
 
 use super::message::{Message, SessionId, Step};
 use super::session::{Context, Outcome, Session};
-use super::{Origin, Output};
+use super::{Origin, Output, first_bytes};
 
 /// The most exchanges at a time.
 const AT_A_TIME: usize = 4;
@@ -100,9 +100,7 @@ impl Peer {
 impl Exchanges {
     /// Of a run.
     pub fn new(me: Origin, seed: u64) -> Self {
-        // Were all nodes given one seed, they would all begin at the same moments.
-        let own = me.node.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let random = StdRng::seed_from_u64(seed ^ own);
+        let random = StdRng::seed_from_u64(seed ^ first_bytes(me.node));
         Self { me, random, begun: 0, peers: BTreeMap::new(), next: None, last: None }
     }
 

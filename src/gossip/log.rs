@@ -9,9 +9,8 @@ use crate::time::Mono;
 
 use super::message::PULL_NUMBERS;
 
-/// The most batches and bytes that are kept to be pulled by others.
+/// The most batches that are kept to be pulled by others.
 const KEPT: usize = 256;
-const KEPT_BYTES: usize = 1 << 20;
 /// How far ahead of the first missing number numbers are remembered. A gap that is wider is an exchange's business.
 const WINDOW: u64 = 1_024;
 /// How long a missing batch may still be on its way before it is pulled.
@@ -78,7 +77,7 @@ impl Log {
 
     /// Notes that a batch has come. Returns whether it is new.
     pub fn take(&mut self, number: u64) -> bool {
-        if number <= self.upto || self.held.contains(&number) {
+        if self.has(number) {
             return false;
         }
         if number - self.upto <= WINDOW {
@@ -90,16 +89,21 @@ impl Log {
         true
     }
 
-    /// Keeps a batch for others, as long as it is among the newest.
-    pub fn keep(&mut self, number: u64, raws: &Raws) {
+    /// Keeps a batch for others, as long as it is among the newest, of so many bytes.
+    pub fn keep(&mut self, number: u64, raws: &Raws, most: usize) {
         self.kept_bytes += bytes(raws);
         if let Some(former) = self.kept.insert(number, Arc::clone(raws)) {
             self.kept_bytes -= bytes(&former);
         }
-        while self.kept.len() > KEPT || self.kept_bytes > KEPT_BYTES {
+        while self.kept.len() > KEPT || self.kept_bytes > most {
             let Some((_, oldest)) = self.kept.pop_first() else { break };
             self.kept_bytes -= bytes(&oldest);
         }
+    }
+
+    /// Tells whether it is remembered that a batch has come.
+    pub fn has(&self, number: u64) -> bool {
+        number <= self.upto || self.held.contains(&number)
     }
 
     /// Returns a batch that is kept.
@@ -237,16 +241,16 @@ mod tests {
     fn only_the_newest_batches_are_kept() {
         let mut log = Log::new(1, at(0));
         let small: Raws = [Arc::from([0; 10].as_slice())].into();
-        (1..=300).for_each(|n| log.keep(n, &small));
+        (1..=300).for_each(|n| log.keep(n, &small, 1 << 20));
         assert!(log.kept(44).is_none() && log.kept(45).is_some());
         assert_eq!(log.kept_bytes, 2_560);
         let large: Raws = [Arc::from([0; 600 << 10].as_slice())].into();
-        log.keep(301, &large);
-        log.keep(302, &large);
+        log.keep(301, &large, 1 << 20);
+        log.keep(302, &large, 1 << 20);
         assert!(log.kept(301).is_none() && log.kept(302).is_some());
         assert_eq!(log.kept.len(), 1);
         let huge: Raws = [Arc::from(vec![0; 2 << 20])].into();
-        log.keep(303, &huge);
+        log.keep(303, &huge, 1 << 20);
         assert_eq!((log.kept.len(), log.kept_bytes), (0, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! The batches of all origins: taken, kept, told of, pulled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::ids::NodeId;
@@ -11,8 +11,14 @@ use super::log::{self, Log, Raws, Remedy};
 use super::message::{Batch, FRAME_BYTES, FRAME_RECORDS, Message, PULL_NUMBERS, Records};
 use super::{Numbers, Origin};
 
-/// The most other origins whose batches are counted. Others' records are delivered all the same.
-const ORIGINS: usize = 16;
+/// The most other origins whose batches are counted: twice as many as peers are connected, within these bounds. Others'
+/// records are delivered all the same.
+const ORIGINS: std::ops::RangeInclusive<usize> = 16..=2_048;
+/// The most bytes of batches that are kept for others: of one origin, and of all together or nearly so.
+const KEPT_BYTES: usize = 1 << 20;
+const KEPT_BYTES_OF_ALL: usize = 16 << 20;
+/// The most origins whose numbers are told: those of which something came last.
+const TOLD: usize = 64;
 
 /// What is missing asks for.
 #[derive(Debug)]
@@ -36,13 +42,24 @@ pub(super) struct Logs {
     me: Origin,
     logs: BTreeMap<NodeId, Log>,
     numbers: Numbers,
+    /// Whose numbers are told, the newest last.
+    recent: VecDeque<NodeId>,
+}
+
+/// A batch that was taken.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Its records, none if it came before.
+    pub records: Vec<Verified>,
+    /// The same as they came, if it came for the first time and none was left out: what may be passed on.
+    pub whole: Option<Raws>,
 }
 
 impl Logs {
     /// Knows nothing yet.
     pub fn new(me: Origin) -> Self {
         let logs = [(me.node, Log::new(me.incarnation, Mono::default()))].into();
-        Self { me, logs, numbers: [(me.node, (me.incarnation, 0))].into() }
+        Self { me, logs, numbers: [(me.node, (me.incarnation, 0))].into(), recent: [me.node].into() }
     }
 
     /// Returns what this node has.
@@ -51,16 +68,21 @@ impl Logs {
     }
 
     /// Numbers and keeps a batch of this node's own.
-    pub fn publish(&mut self, raws: &Raws) -> (Origin, u64) {
+    pub fn publish(&mut self, raws: &Raws, connected: &BTreeSet<NodeId>) -> (Origin, u64) {
+        let most = self.most_bytes(connected);
         let own = self.logs.get_mut(&self.me.node).expect("a node's own log is never dropped");
         let number = own.upto() + 1;
         own.take(number);
-        own.keep(number, raws);
-        self.numbers.insert(self.me.node, (self.me.incarnation, number));
+        own.keep(number, raws, most);
+        self.note(self.me.node);
         (self.me, number)
     }
 
-    /// Takes a batch that came from `from`. Returns its records, none if it came before.
+    fn most_bytes(&self, connected: &BTreeSet<NodeId>) -> usize {
+        KEPT_BYTES.min(KEPT_BYTES_OF_ALL / self.logs.len().max(connected.len()).max(1))
+    }
+
+    /// Takes a batch that came from `from`.
     pub fn take(
         &mut self,
         now: Mono,
@@ -68,24 +90,26 @@ impl Logs {
         origin: Origin,
         batch: Batch,
         connected: &BTreeSet<NodeId>,
-    ) -> Vec<Verified> {
+    ) -> Taken {
         let number = batch.number;
         let (records, whole) = batch.records.into_verified();
+        let most = self.most_bytes(connected);
         // What is not counted may be new: better twice than never.
-        let Some(log) = self.log(now, origin, connected) else { return records };
+        let Some(log) = self.log(now, origin, connected) else { return Taken { records, whole: None } };
         if !log.take(number) {
-            return Vec::new();
+            return Taken::default();
         }
-        if whole {
-            // Passed on only as it was sent.
-            let raws: Raws = records.iter().map(|record| Arc::clone(&record.record().raw)).collect();
-            log.keep(number, &raws);
+        // Passed on only as it was sent.
+        let whole = whole.then(|| records.iter().map(|record| Arc::clone(&record.record().raw)).collect::<Raws>());
+        if let Some(raws) = &whole {
+            log.keep(number, raws, most);
         }
+        let whole = whole.filter(|_| log.has(number));
         if from == origin.node && connected.contains(&from) {
             log.told(from, number.max(log.upto()));
         }
         self.note(origin.node);
-        records
+        Taken { records, whole }
     }
 
     /// Notes what a connected peer has.
@@ -161,12 +185,12 @@ impl Logs {
         if known.is_some_and(|known| origin.incarnation < known) {
             return None;
         }
-        if known.is_none() && self.logs.len() > ORIGINS {
+        if known.is_none() && self.logs.len() > (2 * connected.len()).clamp(*ORIGINS.start(), *ORIGINS.end()) {
             self.make_room(connected)?;
         }
         if known != Some(origin.incarnation) {
             self.logs.insert(origin.node, Log::new(origin.incarnation, now));
-            self.numbers.remove(&origin.node);
+            self.untell(origin.node);
         }
         let log = self.logs.get_mut(&origin.node)?;
         log.heard = now;
@@ -178,14 +202,28 @@ impl Logs {
         let others = self.logs.iter().filter(|(node, _)| **node != self.me.node && !connected.contains(*node));
         let oldest = *others.min_by_key(|(_, log)| log.heard)?.0;
         self.logs.remove(&oldest);
-        self.numbers.remove(&oldest);
+        self.untell(oldest);
         Some(())
+    }
+
+    fn untell(&mut self, node: NodeId) {
+        self.numbers.remove(&node);
+        self.recent.retain(|recent| *recent != node);
     }
 
     /// Brings the numbers that are told in step with a log.
     fn note(&mut self, node: NodeId) {
-        if let Some(log) = self.logs.get(&node).filter(|log| log.upto() > 0) {
-            self.numbers.insert(node, (log.incarnation, log.upto()));
+        let Some(log) = self.logs.get(&node).filter(|log| log.upto() > 0) else { return };
+        let newest = (log.incarnation, log.upto());
+        if self.numbers.insert(node, newest) == Some(newest) {
+            return;
+        }
+        self.recent.retain(|recent| *recent != node);
+        self.recent.push_back(node);
+        if self.recent.len() > TOLD
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.numbers.remove(&oldest);
         }
     }
 }

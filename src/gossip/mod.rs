@@ -2,7 +2,8 @@
 //! both sides hold, which repairs whatever else was missed (design, section 3).
 //!
 //! *Batches.* A node numbers the batches that it tells within one run (origin = node and incarnation), from 1, and
-//! sends them to every member it is connected to. Each member keeps the newest ones of every origin, and tells in
+//! sends them to every member it is connected to; where these are many, to a few at random, and so does each that gets
+//! one first. Each member keeps the newest ones of every origin, and tells in
 //! passing ([`Numbers`], with every probe) up to which number it has all. Who sees that it lacks some pulls them from
 //! whoever has them.
 //!
@@ -41,12 +42,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
+
 use crate::ids::NodeId;
 use crate::store::{PARTS, Range, RecordId, Sum, Verified};
 use crate::time::Mono;
 
 use exchanges::Exchanges;
-use logs::Logs;
+use logs::{Logs, Taken};
 use message::{Batch, Records, Step};
 use refused::{Known, Refused};
 use session::Context;
@@ -147,11 +152,16 @@ const NOTING: Duration = Duration::from_secs(1);
 /// The most bytes and records of a batch; a record that is larger travels alone.
 const BATCH_BYTES: usize = 32 << 10;
 const BATCH_RECORDS: usize = 64;
+/// Up to so many connected members a batch is sent to each by its origin. Of more, each member that gets it first passes
+/// it on to so many at random: what chance leaves out is pulled.
+const DIRECT: usize = 16;
+const FANOUT: usize = 8;
 
 /// The machine of one node.
 #[derive(Debug)]
 pub struct Gossip {
     connected: BTreeSet<NodeId>,
+    random: StdRng,
     logs: Logs,
     exchanges: Exchanges,
     refused: Refused,
@@ -165,6 +175,7 @@ impl Gossip {
     pub fn new(me: Origin, seed: u64) -> Self {
         Self {
             connected: BTreeSet::new(),
+            random: StdRng::seed_from_u64(seed.rotate_left(1) ^ first_bytes(me.node)),
             logs: Logs::new(me),
             exchanges: Exchanges::new(me, seed),
             refused: Refused::default(),
@@ -209,19 +220,28 @@ impl Gossip {
     fn publish(&mut self, records: &[Verified], out: &mut Vec<Output>) {
         let raws: Vec<Arc<[u8]>> = records.iter().map(|record| Arc::clone(&record.record().raw)).collect();
         for records in batches(&raws) {
-            let (origin, number) = self.logs.publish(&records);
-            for to in &self.connected {
-                let batches = vec![Batch { number, records: Records::Raw(Arc::clone(&records)) }];
-                out.push(Output::Send { to: *to, message: Message::Batches { origin, batches } });
-            }
+            let (origin, number) = self.logs.publish(&records, &self.connected);
+            let everybody = self.connected.len() <= DIRECT;
+            let to = if everybody { self.connected.iter().copied().collect() } else { self.some(&[]) };
+            pass(origin, number, &records, &to, out);
         }
+    }
+
+    /// Picks members at random to whom a batch is passed, none of those that have it.
+    fn some(&mut self, but: &[NodeId]) -> Vec<NodeId> {
+        let others = self.connected.iter().filter(|peer| !but.contains(peer)).copied();
+        others.sample(&mut self.random, FANOUT)
     }
 
     fn received(&mut self, now: Mono, from: NodeId, message: Message, holdings: &dyn Holdings, out: &mut Vec<Output>) {
         match message {
             Message::Batches { origin, batches } => {
                 for batch in batches {
-                    let records = self.logs.take(now, from, origin, batch, &self.connected);
+                    let number = batch.number;
+                    let Taken { records, whole } = self.logs.take(now, from, origin, batch, &self.connected);
+                    if let Some(raws) = whole.filter(|_| self.connected.len() > DIRECT) {
+                        pass(origin, number, &raws, &self.some(&[from, origin.node]), out);
+                    }
                     out.extend((!records.is_empty()).then_some(Output::Deliver { from, records }));
                 }
             }
@@ -289,6 +309,19 @@ impl Gossip {
             self.settling.push_back((now, self.logs.numbers().clone()));
         }
     }
+}
+
+/// Sends a batch to some members.
+fn pass(origin: Origin, number: u64, records: &Arc<[Arc<[u8]>]>, to: &[NodeId], out: &mut Vec<Output>) {
+    for to in to {
+        let batches = vec![Batch { number, records: Records::Raw(Arc::clone(records)) }];
+        out.push(Output::Send { to: *to, message: Message::Batches { origin, batches } });
+    }
+}
+
+/// Were all nodes given one seed, they would all draw the same.
+fn first_bytes(node: NodeId) -> u64 {
+    node.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Splits records into batches.

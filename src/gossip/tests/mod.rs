@@ -3,5 +3,6 @@
 mod chaos;
 mod difference;
 mod hostile;
+mod spread;
 mod stories;
 pub mod world;

@@ -11,12 +11,14 @@
 //! * *No runaway work* (rule 12): a key is reconciled again only on a view that holds all changes of its last
 //!   reconcile.
 //! * *One decides*: controllers and scheduler run only while this node is the established leader.
+//! * *No peer holds up the loop*: records are merged a slice a turn; while [`Node::is_busy`], turns follow each other.
 //! * *Durable before told*: peers hear of a write only once it is on this node's disk.
 
 pub mod io;
 pub mod message;
 
 mod admission;
+mod arrivals;
 mod bootstrap;
 mod leading;
 mod levels;
@@ -54,6 +56,7 @@ pub use io::{Effect, Input, Request};
 
 use crate::gossip::Origin;
 use admission::Admissions;
+use arrivals::Arrivals;
 use leading::Leading;
 use levels::Levels;
 use notes::Recorder;
@@ -117,6 +120,7 @@ pub struct Node {
     peers: Peers,
     telling: Telling,
     admissions: Admissions,
+    arrivals: Arrivals,
     levels: Levels,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
@@ -162,6 +166,7 @@ impl Node {
             peers: Peers::new(config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             admissions: Admissions::new(key, config.settings),
+            arrivals: Arrivals::default(),
             levels: Levels::new(config.level),
             seen: store.snapshot().revision(),
             published: Revision(0),
@@ -228,7 +233,9 @@ impl Node {
             Input::Address(address) => self.moved(now, address),
             Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
             Input::Tick => self.tick(now),
+            Input::Continue => {}
         }
+        self.merge_arrivals(now);
         self.settle(now);
         self.outputs(now)
     }

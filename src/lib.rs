@@ -27,6 +27,8 @@ pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod dns;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 pub mod hostnet;
 pub mod mesh;

@@ -57,8 +57,8 @@ const EDGE: &[Row] = &[
     ("cli", &["agent", "config"]),
 ];
 
-/// Rooms that see all: the composition root.
-const ROOTS: &[&str] = &["agent", "lib", "main"];
+/// Rooms that see all: the composition root, and the fuzz targets.
+const ROOTS: &[&str] = &["agent", "fuzzing", "lib", "main"];
 
 /// What a pure room may never name: clocks, sockets, files, tasks, locks, randomness that is not seeded.
 const BANNED: &[&str] = &[

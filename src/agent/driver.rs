@@ -73,11 +73,15 @@ impl Driver {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let outputs = self.node.start(clock::now());
         self.execute(outputs, &mut callers);
+        // Whether the last turn was of records that peers sent in bulk: who asks something comes after each such turn.
+        let mut bulky = false;
         loop {
             // Durability first, since others wait for it; then what members say of being alive and of leading; then
             // what happened here; then what is asked.
+            let asked = if std::mem::take(&mut bulky) { self.door.requests.try_recv().ok() } else { None };
             let input = tokio::select! {
                 biased;
+                Some(letter) = std::future::ready(asked) => callers.admit(letter),
                 () = shutdown.cancelled() => break,
                 Some(report) = self.reports.recv() => match self.heard(report) {
                     Some(input) => input,
@@ -87,7 +91,14 @@ impl Driver {
                 Some(observation) = self.observations.recv() => Input::Observed(observation),
                 _ = tick.tick() => Input::Tick,
                 Ok(()) = self.address.changed() => Input::Address(*self.address.borrow_and_update()),
-                Some(input) = self.bulk.recv() => input,
+                () = std::future::ready(()), if self.node.is_busy() => {
+                    bulky = true;
+                    Input::Continue
+                }
+                Some(input) = self.bulk.recv() => {
+                    bulky = true;
+                    input
+                }
                 Some(join) = self.joins.recv() => callers.admit_member(join),
                 Some(letter) = self.door.requests.recv() => callers.admit(letter),
             };

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::ids::NodeId;
 use crate::mesh::Event;
 use crate::node::Input;
-use crate::node::message::{BadFrame, Lane, Message, decode};
+use crate::node::message::{BadFrame, Lane, Message, decode_on};
 
 use super::callee::Callee;
 
@@ -54,7 +54,7 @@ pub async fn run(
             None => return,
             Some(Event::Connected { peer }) => Some(Input::Connected(peer)),
             Some(Event::Gone { peer, reset }) => Some(Input::Gone { peer, reset }),
-            Some(Event::Frame { from, lane: Lane::Control, frame }) => reader.read(from, &frame),
+            Some(Event::Frame { from, lane: Lane::Control, frame }) => reader.read(from, Lane::Control, &frame),
             Some(Event::Frame { from, lane: Lane::Bulk, frame }) => {
                 if bulk.try_send((from, frame)).is_err() {
                     tracing::debug!(?from, "more records come than can be read; some are dropped");
@@ -78,7 +78,7 @@ async fn read_bulk(mut frames: mpsc::Receiver<(NodeId, Bytes)>, inlet: mpsc::Sen
     let mut reader = Reader::default();
     while let Some((from, frame)) = frames.recv().await {
         let read = tokio::task::spawn_blocking(move || {
-            let input = reader.read(from, &frame);
+            let input = reader.read(from, Lane::Bulk, &frame);
             (reader, input)
         });
         let Ok((again, input)) = read.await else { return };
@@ -98,8 +98,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, from: NodeId, frame: &[u8]) -> Option<Input> {
-        match safely(frame) {
+    fn read(&mut self, from: NodeId, lane: Lane, frame: &[u8]) -> Option<Input> {
+        match safely(lane, frame) {
             Ok(messages) => Some(Input::Received { from, messages }),
             Err(error) => {
                 if self.complained.insert(from) {
@@ -112,6 +112,7 @@ impl Reader {
 }
 
 /// What a peer sends never ends this agent, not even by a mistake of ours.
-fn safely(frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
-    catch_unwind(AssertUnwindSafe(|| decode(frame))).unwrap_or_else(|_| Err(BadFrame("reading it has failed".into())))
+fn safely(lane: Lane, frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
+    catch_unwind(AssertUnwindSafe(|| decode_on(lane, frame)))
+        .unwrap_or_else(|_| Err(BadFrame("reading it has failed".into())))
 }

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
-use crate::object::raw;
-
 use super::params::Params;
 use super::status::Status;
+use crate::object::raw::Raw;
 
 /// How many bytes a body may have, as upstream limits it.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -37,7 +36,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Reads a small document of JSON (also if the client does not name the type) or YAML.
+/// Reads a small document of JSON (also if the client does not name the type) or YAML, bounded in depth and size.
 ///
 /// # Errors
 /// 415 for another form, 400 for a malformed one.
@@ -46,11 +45,8 @@ pub fn value(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
         Status::bad_request(format!("the object provided is unrecognized (must be of type Object): {e}"))
     };
     match media_type(headers).as_str() {
-        "" | "application/json" => serde_json::from_slice(bytes).map_err(|e| malformed(&e)),
-        "application/yaml" => {
-            raw::check_yaml(bytes).map_err(|e| malformed(&e))?;
-            serde_yaml_ng::from_slice(bytes).map_err(|e| malformed(&e))
-        }
+        "" | "application/json" => Raw::json(bytes).map(Raw::into_value).map_err(|e| malformed(&e)),
+        "application/yaml" => Raw::yaml(bytes).map(Raw::into_value).map_err(|e| malformed(&e)),
         _ => Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json, \
              application/yaml",

@@ -14,6 +14,9 @@ use crate::agent::DATA_LOST;
 /// Where the Leases are that show who is alive and who leads.
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
+/// Where the Events are that tell of refused records.
+const REFUSALS: &str = "/api/v1/events?fieldSelector=reason=RecordRefused";
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -36,6 +39,8 @@ struct Report {
     leader: String,
     nodes: Vec<NodeLine>,
     pods: Pods,
+    /// How many records of members were refused within the last hour, as far as Events tell.
+    refused: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +101,10 @@ fn print(report: &Report) {
     let Pods { total, running, ready, failed } = report.pods;
     let failed = if failed > 0 { paint(&format!(", {failed} failed"), 31) } else { String::new() };
     println!("Pods     {total}: {running} running, {ready} ready{failed}");
+    if report.refused > 0 {
+        let hint = "kubectl get events -A --field-selector reason=RecordRefused";
+        println!("Refused  {}", paint(&format!("{} records of members in the last hour: {hint}", report.refused), 31));
+    }
 }
 
 async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result<Report> {
@@ -104,6 +113,7 @@ async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result
     let nodes = client.get("/api/v1/nodes").await?;
     let pods = client.get("/api/v1/pods").await?;
     let leases = client.get(LEASES).await?;
+    let refusals = client.get(REFUSALS).await?;
     let leader = items(&leases).find(|lease| lease["metadata"]["name"] == crate::agent::LEADER);
     Ok(Report {
         leader: leader.map(|lease| text(&lease["spec"]["holderIdentity"])).unwrap_or_default(),
@@ -113,6 +123,7 @@ async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result
         level,
         nodes: items(&nodes).map(node_line).collect(),
         pods: count(items(&pods)),
+        refused: items(&refusals).map(|event| event["count"].as_u64().unwrap_or(1)).sum(),
     })
 }
 

@@ -70,6 +70,8 @@ impl Message {
 pub const MAX_FRAME_BYTES: usize = 5 << 20;
 /// A frame that has reached so many bytes takes no further message.
 const FULL: usize = 512 << 10;
+/// The most messages of a frame.
+pub const MAX_MESSAGES: usize = 1_024;
 /// The most bytes of an answer's JSON.
 const MAX_ANSWER: usize = 1 << 20;
 const VERSION: u8 = 1;
@@ -95,7 +97,7 @@ pub fn frames(messages: &[Message]) -> Vec<Vec<u8>> {
     let mut open: Vec<(u8, Vec<u8>)> = Vec::new();
     let mut bytes = 0;
     for (kind, body) in messages.iter().map(Message::to_bytes) {
-        if !open.is_empty() && bytes + body.len() > FULL {
+        if !open.is_empty() && (bytes + body.len() > FULL || open.len() == MAX_MESSAGES) {
             frames.push(frame(&std::mem::take(&mut open)));
             bytes = 0;
         }
@@ -130,13 +132,27 @@ fn list(
     Ok(())
 }
 
-/// Reads a frame. Verifies the signatures of all records in it (some 50 us each): nothing for the node's own loop.
+/// Reads a frame that came on a lane. Verifies the signatures of all records in it (some 50 us each): nothing for the
+/// node's own loop.
 ///
-/// A message of a kind that this version does not know, or that its room cannot read, is left out; the others count.
+/// A message of a kind that this version does not know, that its room cannot read, or that has no business on its lane,
+/// is left out; the others count.
 ///
 /// # Errors
-/// [`BadFrame`] if it is too long, of another version, or no list of messages.
+/// [`BadFrame`] if it is too long, of another version, or no list of [`MAX_MESSAGES`] messages at most.
+pub fn decode_on(lane: Lane, frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
+    read(frame, |kind| (kind == u64::from(GOSSIP)) == (lane == Lane::Bulk))
+}
+
+/// Reads a frame, whatever lane it came on: [`decode_on`] says the rest.
+///
+/// # Errors
+/// As [`decode_on`].
 pub fn decode(frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
+    read(frame, |_| true)
+}
+
+fn read(frame: &[u8], wanted: impl Fn(u64) -> bool) -> Result<Vec<Message>, BadFrame> {
     if frame.len() > MAX_FRAME_BYTES {
         return Err(BadFrame(format!("{} bytes", frame.len())));
     }
@@ -145,19 +161,22 @@ pub fn decode(frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
         return Err(BadFrame(format!("version {version}, this node speaks version {VERSION}")));
     }
     let parts = parts(list).map_err(|e| BadFrame(e.to_string()))?;
-    let read = |(kind, bytes)| match Message::of_bytes(kind, bytes) {
+    let message = |(kind, bytes)| match Message::of_bytes(kind, bytes) {
         Ok(message) => Some(message),
         Err(error) => {
             tracing::debug!(kind, %error, "a peer's message is left out");
             None
         }
     };
-    Ok(parts.into_iter().filter_map(read).collect())
+    Ok(parts.into_iter().filter(|(kind, _)| wanted(*kind)).filter_map(message).collect())
 }
 
 fn parts(list: &[u8]) -> Result<Vec<(u64, &[u8])>, minicbor::decode::Error> {
     let mut decoder = Decoder::new(list);
     let count = decoder.array()?.ok_or_else(|| minicbor::decode::Error::message("a list without a length"))?;
+    if count > MAX_MESSAGES as u64 {
+        return Err(minicbor::decode::Error::message("too many messages"));
+    }
     let mut parts = Vec::new();
     for _ in 0..count {
         if decoder.array()? != Some(2) {

@@ -11,12 +11,14 @@
 //! * *No runaway work* (rule 12): a key is reconciled again only on a view that holds all changes of its last
 //!   reconcile.
 //! * *One decides*: controllers and scheduler run only while this node is the established leader.
+//! * *No peer holds up the loop*: records are merged a slice a turn; while [`Node::is_busy`], turns follow each other.
 //! * *Durable before told*: peers hear of a write only once it is on this node's disk.
 
 pub mod io;
 pub mod message;
 
 mod admission;
+mod arrivals;
 mod bootstrap;
 mod health;
 mod leading;
@@ -55,6 +57,7 @@ pub use io::{Effect, Input, Request};
 
 use crate::gossip::Origin;
 use admission::Admissions;
+use arrivals::Arrivals;
 use health::Health;
 use leading::Leading;
 use levels::Levels;
@@ -119,6 +122,7 @@ pub struct Node {
     peers: Peers,
     telling: Telling,
     admissions: Admissions,
+    arrivals: Arrivals,
     levels: Levels,
     health: Health,
     /// Who waits for a change to be shown.
@@ -165,6 +169,7 @@ impl Node {
             peers: Peers::new(config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             admissions: Admissions::new(key, config.settings),
+            arrivals: Arrivals::default(),
             levels: Levels::new(config.level),
             health: Health::default(),
             seen: store.snapshot().revision(),
@@ -228,7 +233,9 @@ impl Node {
             Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
             Input::Tick => self.tick(now),
             Input::Disk { trouble } => self.disk_changed(now, trouble),
+            Input::Continue => {}
         }
+        self.merge_arrivals(now);
         self.settle(now);
         self.outputs(now)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::gossip::{Gossip, Holdings, Input, Numbers, Origin, Output};
 use crate::ids::{NodeId, PersistId};
-use crate::store::{Merged, PARTS, Range, RecordId, Store, Sum, Verified};
+use crate::store::{PARTS, Range, RecordId, Store, Sum, Verified};
 use crate::time::Now;
 use crate::{election, membership};
 
@@ -106,34 +106,9 @@ impl Node {
         for output in outputs {
             match output {
                 Output::Send { to, message } => self.telling.say(to, Message::Gossip(message)),
-                Output::Deliver { from, records } => self.deliver(now, from, records),
-                Output::Exchanged { peer, began } => self.exchanged(peer, began),
+                Output::Deliver { from, records } => self.arrived(from, records),
+                Output::Exchanged { peer, began } => self.all_arrived(peer, began),
             }
-        }
-    }
-
-    /// Merges records of members.
-    fn deliver(&mut self, now: Now, from: NodeId, records: Vec<Verified>) {
-        let (mut waits, mut refused) = (false, Vec::new());
-        for record in records {
-            let author = record.record().author;
-            if self.peers.members.get(&author).is_none() {
-                tracing::debug!(%author, "a record of no member");
-                continue;
-            }
-            let id = record.id();
-            match self.store.merge(now, record) {
-                Ok(merged) => waits |= matches!(merged, Merged::Waiting { .. }),
-                Err(error) => {
-                    tracing::warn!(from = self.peers.name_of(&from), %error, "a record is refused");
-                    refused.push(id);
-                }
-            }
-        }
-        refused.into_iter().for_each(|id| self.gossip(now, Input::Refused(id)));
-        if waits {
-            // What it builds on was lost on the way: compare everything.
-            self.gossip(now, Input::Exchange(from));
         }
     }
 

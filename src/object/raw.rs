@@ -27,7 +27,7 @@ const MAX_OPEN: usize = 5_000;
 ///
 /// # Errors
 /// The reason in one sentence.
-pub fn check_yaml(body: &[u8]) -> Result<(), String> {
+fn check_yaml(body: &[u8]) -> Result<(), String> {
     let mut open = 0_usize;
     for byte in body {
         match byte {

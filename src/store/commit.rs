@@ -222,20 +222,30 @@ impl Store {
 
     fn write_intent(&mut self, uid: Uid, birth: Option<&Birth>, leaves: &Leaves, spec: bool) {
         let mut document = self.document(uid);
-        let delta = leaves::diff(document.leaves(), leaves);
-        let Written { chunk, hash } = match document.write(&self.actor, delta) {
-            Some(written) => written,
+        let mut delta = leaves::diff(document.leaves(), leaves);
+        if delta.is_empty() && (birth.is_some() || document.is_forked()) {
             // An object of which nothing is asked but to be there, or which two sides left as it is wanted.
-            None if birth.is_some() || document.is_forked() => document.write_nothing(&self.actor),
-            None => return self.documents.put(uid, document),
-        };
-        let record = self.scribe.write(Draft::Change(uid, birth, spec, &chunk));
-        let kept = Kept { hash, chunk: value_range(&record), record: Arc::clone(&record) };
-        self.objects.get_mut(&uid).expect("a document belongs to an object").keep_change(kept);
+            let written = document.write_nothing(&self.actor);
+            self.keep_written(uid, birth, spec, written);
+        }
+        // A large one goes as several. What a user may write of a new object is always one.
+        let mut spec = spec;
+        while !delta.is_empty() {
+            let rest = delta.split_off(document.affordable(&delta).min(delta.len()));
+            let Some(written) = document.write(&self.actor, std::mem::replace(&mut delta, rest)) else { break };
+            self.keep_written(uid, birth, std::mem::take(&mut spec), written);
+        }
         // Most objects are never edited: what was just made is not kept alive.
         if birth.is_none() {
             self.documents.put(uid, document);
         }
+    }
+
+    fn keep_written(&mut self, uid: Uid, birth: Option<&Birth>, spec: bool, written: Written) {
+        let Written { chunk, hash } = written;
+        let record = self.scribe.write(Draft::Change(uid, birth, spec, &chunk));
+        let kept = Kept { hash, chunk: value_range(&record), record: Arc::clone(&record) };
+        self.objects.get_mut(&uid).expect("a document belongs to an object").keep_change(kept);
         self.tell(record);
     }
 

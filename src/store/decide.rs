@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::ids::{Term, Uid};
 use crate::object::{Key, kinds};
 
+use super::bounds::MAX_FIELDS;
 use super::change::{Author, Precondition, Rejected};
 use super::class::{self, StatusClass};
 use super::parts::{Object, to_json};
@@ -129,7 +130,8 @@ impl Store {
         for (part, value) in &fields {
             told.insert(part.clone(), Told { stamp, value: value.clone(), record: None });
         }
-        plan.writes.push(Write::Tell(stamp, fields.into_iter().collect()));
+        let fields: Vec<_> = fields.into_iter().collect();
+        plan.writes.extend(fields.chunks(MAX_FIELDS).map(|some| Write::Tell(stamp, some.to_vec())));
         true
     }
 

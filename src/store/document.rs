@@ -4,17 +4,30 @@
 //! chunks go in and out, never documents or sync messages. A live document costs some 20 KB, so documents are held
 //! as their change chunks and brought to life through [`Cache`] only to be changed or merged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, Change, ChangeHash, ROOT, ReadDoc, ScalarValue};
+use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ROOT, ReadDoc, ScalarValue};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, Uid};
 
 use super::leaves::{self, Delta, Leaf, Leaves};
-use super::scan;
+use super::lineage::{Lineage, Misfit};
+use super::scan::{self, Scanned};
+
+/// What a peer's change may cost to apply: one for each operation, and five more for each operation that it replaces.
+/// That much takes some 50 ms at most; ours write no more at once ([`Document::affordable`]).
+const MAX_COST: usize = 12_288;
+/// The most leaves of an object that a user writes, and what a document has at most once those of several authors are
+/// merged, in leaves and in bytes.
+pub const MAX_LEAVES: usize = 10_000;
+const MAX_MERGED_LEAVES: usize = 3 * MAX_LEAVES;
+const MAX_MERGED_BYTES: usize = 8 << 20;
+/// A document of more bytes or changes than this is not saved and loaded for every change that is merged.
+const RELOADED_BYTES: usize = 4 << 20;
+const RELOADED_CHANGES: usize = 2_048;
 
 /// The hash of a change.
 pub type Hash = [u8; 32];
@@ -28,6 +41,9 @@ pub enum DocumentError {
     /// The change does not go with the document.
     #[error("change does not apply: {0}")]
     Refused(String),
+    /// Its author has told others something else under the same number: the change of that hash.
+    #[error("its author says two things under one number")]
+    Twice(Hash),
 }
 
 /// Who writes: unique to a node and one run of it, since a number used twice is refused by all for ever.
@@ -59,13 +75,26 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Reads a peer's change chunk, which must not be too dear to apply.
+    ///
+    /// # Errors
+    /// As [`Chunk::read`].
+    pub fn of_peer(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let scanned = scanned(bytes)?;
+        let cost: usize = scanned.ops.iter().map(|op| 1 + 5 * op.preds.len()).sum();
+        if cost > MAX_COST {
+            return Err(DocumentError::Unreadable(format!("a change of cost {cost}, at most {MAX_COST} will do")));
+        }
+        Self::read(bytes)
+    }
+
     /// Reads an uncompressed change chunk.
     ///
     /// # Errors
-    /// [`DocumentError::Unreadable`] if it is anything else, or would unfold to more than its length warrants.
+    /// [`DocumentError::Unreadable`] if it is anything else, or says what no writer of ours does.
     pub fn read(bytes: &[u8]) -> Result<Self, DocumentError> {
         let unreadable = |e: String| DocumentError::Unreadable(e);
-        scan::check(bytes).map_err(|e| unreadable(e.to_string()))?;
+        scanned(bytes)?;
         let change = guarded(|| Change::try_from(bytes)).map_err(unreadable)?;
         let chunk = Self { change: change.map_err(|e| unreadable(e.to_string()))? };
         // The checksum is the hash's beginning; Automerge leaves it to its callers.
@@ -85,6 +114,11 @@ impl Chunk {
         Actor(self.change.actor_id().clone())
     }
 
+    /// Returns its author, and its number among that one's changes.
+    pub fn number(&self) -> (&[u8], u64) {
+        (self.change.actor_id().to_bytes(), self.change.seq())
+    }
+
     /// Returns the hashes of the changes that it builds on.
     pub fn parents(&self) -> impl Iterator<Item = Hash> {
         self.change.deps().iter().map(|hash| hash.0)
@@ -96,11 +130,15 @@ impl Chunk {
 pub struct Document {
     pub(super) doc: Automerge,
     leaves: Leaves,
+    lineage: Lineage,
+    /// Of all changes together.
+    bytes: usize,
+    changes: usize,
 }
 
 impl Default for Document {
     fn default() -> Self {
-        Self { doc: Automerge::new(), leaves: Leaves::new() }
+        Self { doc: Automerge::new(), leaves: Leaves::new(), lineage: Lineage::default(), bytes: 0, changes: 0 }
     }
 }
 
@@ -117,29 +155,73 @@ impl Document {
         chunks.iter().fold(Self::default(), one_more)
     }
 
-    /// Applies a peer's changes to a copy, which must survive being saved and loaded. The document itself stays as
-    /// it is, whatever is in the changes.
+    /// Applies a peer's change to a copy, which must survive being saved and loaded. The document itself stays as
+    /// it is, whatever is in the change.
     ///
     /// # Errors
-    /// [`DocumentError::Refused`] if one does not apply.
+    /// [`DocumentError::Refused`] if it does not apply, [`DocumentError::Twice`] if another one stands in its place.
     pub fn merged(&self, chunk: Chunk) -> Result<Self, DocumentError> {
+        let refused = |reason: &str| DocumentError::Refused(reason.to_owned());
+        self.lineage.check(&chunk.change).map_err(|misfit| match misfit {
+            Misfit::Twice(other) => DocumentError::Twice(other),
+            Misfit::Wrong(reason) => refused(reason),
+        })?;
+        guarded(|| self.check_preds(&chunk.change)).map_err(DocumentError::Refused)??;
         let mut copy = self.clone();
         copy.take([chunk])?;
-        let reloaded = guarded(|| Automerge::load(&copy.doc.save()).map(|doc| leaves_of(&doc)));
+        if copy.leaves.len() > MAX_MERGED_LEAVES || leaves::size(&copy.leaves) > MAX_MERGED_BYTES {
+            return Err(refused("the object would be too large"));
+        }
+        if copy.bytes > RELOADED_BYTES || copy.changes > RELOADED_CHANGES {
+            return Ok(copy);
+        }
+        let reloaded = guarded(|| Automerge::load(&copy.doc.save_nocompress()).map(|doc| leaves_of(&doc)));
         match reloaded {
             Ok(Ok(leaves)) if leaves == copy.leaves => Ok(copy),
-            Ok(Ok(_)) => Err(DocumentError::Refused("the document changes when saved".into())),
+            Ok(Ok(_)) => Err(refused("the document changes when saved")),
             Ok(Err(e)) => Err(DocumentError::Refused(e.to_string())),
             Err(e) => Err(DocumentError::Refused(e)),
         }
     }
 
+    /// Checks that a change replaces only what stood under the same key in what it builds on.
+    fn check_preds(&self, change: &Change) -> Result<(), DocumentError> {
+        let Scanned { actors, ops } = scanned(change.raw_bytes())?;
+        let (heads, doc) = (change.deps(), &self.doc);
+        let now = BTreeSet::from_iter(doc.get_heads()) == heads.iter().copied().collect();
+        for op in ops.iter().filter(|op| !op.preds.is_empty()) {
+            let there = if now { doc.get_all(ROOT, op.key) } else { doc.get_all_at(ROOT, op.key, heads) };
+            let there = there.map_err(|e| DocumentError::Refused(e.to_string()))?;
+            let stood = |(number, actor): &(u64, usize)| {
+                there
+                    .iter()
+                    .any(|(_, id)| matches!(id, ObjId::Id(n, a, _) if n == number && a.to_bytes() == actors[*actor]))
+            };
+            if !op.preds.iter().all(stood) {
+                return Err(DocumentError::Refused("it replaces what is not there".into()));
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), DocumentError> {
         let changes: Vec<Change> = chunks.into_iter().map(|chunk| chunk.change).collect();
         let doc = &mut self.doc;
-        let applied = guarded(|| doc.apply_changes(changes).map(|()| leaves_of(doc)));
+        let applied = guarded(|| doc.apply_changes(changes.iter().cloned()).map(|()| leaves_of(doc)));
         self.leaves = applied.map_err(DocumentError::Refused)?.map_err(|e| DocumentError::Refused(e.to_string()))?;
+        self.count(&changes);
         Ok(())
+    }
+
+    fn count(&mut self, changes: &[Change]) {
+        self.lineage.add(changes);
+        self.changes += changes.len();
+        self.bytes += changes.iter().map(|change| change.raw_bytes().len()).sum::<usize>();
+    }
+
+    /// Returns a change and all that build on it.
+    pub fn descendants(&self, hash: Hash) -> BTreeSet<Hash> {
+        self.lineage.descendants(hash)
     }
 
     /// Returns the leaves.
@@ -156,6 +238,17 @@ impl Document {
     /// Tells whether a change is in the document.
     pub fn has(&self, hash: Hash) -> bool {
         self.doc.get_change_meta_by_hash(&ChangeHash(hash)).is_some()
+    }
+
+    /// Returns how many of the first of `delta` one change may write, at least one: peers take none that is dear.
+    pub fn affordable(&self, delta: &Delta) -> usize {
+        let mut cost = 0;
+        let within = |(path, _): &&(String, Option<Leaf>)| {
+            let replaced = self.doc.get_all(ROOT, path.as_str()).map_or(0, |there| there.len());
+            cost += 1 + 5 * replaced;
+            cost <= MAX_COST
+        };
+        delta.iter().take_while(within).count().max(1)
     }
 
     /// Makes one change of our own. `None` if there is nothing to change.
@@ -183,8 +276,9 @@ impl Document {
         self.last_written()
     }
 
-    fn last_written(&self) -> Written {
+    fn last_written(&mut self) -> Written {
         let change = self.doc.get_last_local_change().expect("a change was just made");
+        self.count(std::slice::from_ref(&change));
         Written { chunk: change.raw_bytes().to_vec(), hash: change.hash().0 }
     }
 }
@@ -225,6 +319,10 @@ pub(super) fn leaf_of(value: ScalarValue) -> Option<Leaf> {
         ScalarValue::Bytes(json) => Leaf::Json(json),
         ScalarValue::Counter(_) | ScalarValue::Timestamp(_) | ScalarValue::Unknown { .. } => return None,
     })
+}
+
+fn scanned(bytes: &[u8]) -> Result<Scanned<'_>, DocumentError> {
+    scan::scan(bytes).map_err(|e| DocumentError::Unreadable(e.to_string()))
 }
 
 /// Runs what may panic on a peer's bytes.

@@ -1,7 +1,7 @@
 //! An object taken apart into leaves: path -> scalar, so that edits of different fields merge.
 //!
 //! Maps are walked into; lists whose elements the schema tells apart by keys are walked into by those keys, with an
-//! order of their own; any other list is one leaf. An empty map or list is a *weak* leaf: it says that something is
+//! order of their own; any other list is one leaf, and so is a very large map. An empty map or list is a *weak* leaf: it says that something is
 //! there, and gives way to what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,9 @@ use super::path::{push_element, push_key};
 
 /// How deep an object may be. Below the 128 levels at which the JSON parser stops.
 pub const MAX_DEPTH: usize = 100;
+
+/// A map of more keys than this is one register.
+pub const MAX_KEYS: usize = 2_048;
 
 /// Tells which fields tell apart the elements of the list at a path, which goes through lists and maps without
 /// naming the elements. `None` if it has no such keys: `object::schema::list_map_keys`.
@@ -157,7 +160,8 @@ impl<'a> Walk<'a> {
         match value {
             Value::Object(map) => match class::atoms(self.shape.kind).iter().find(|atom| atom.path == self.path) {
                 Some(atom) => self.atom(atom, map),
-                None if map.is_empty() => self.leaf(json_leaf(value)),
+                // So many would be dear to apply one by one; then the last to write any of them writes all.
+                None if map.is_empty() || map.len() > MAX_KEYS => self.leaf(json_leaf(value)),
                 None => self.map(map),
             },
             Value::Array(items) if !items.is_empty() => match element_ids(self.shape, &self.path, items) {

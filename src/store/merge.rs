@@ -11,6 +11,7 @@ use crate::ids::Uid;
 use crate::object::Key;
 use crate::time::Now;
 
+use super::bounds;
 use super::document::{Chunk, DocumentError};
 use super::parts::{Birth, Grave, Kept, Mark, Object, Parts, to_json};
 use super::record::{Body, Record, Verified};
@@ -55,6 +56,9 @@ pub enum MergeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It says more than a record may, or cannot be read.
+    #[error("{0}")]
+    Bounds(String),
     /// It gives an object a name that it has not got.
     #[error("object {uid} is {known}, not {given}")]
     Name {
@@ -71,12 +75,15 @@ impl Store {
     /// Takes in a peer's record.
     ///
     /// # Errors
-    /// [`MergeError`] says what is wrong with it; nothing has changed then.
+    /// [`MergeError`] says what is wrong with it; nothing has changed then but that the record is held as refused.
     pub fn merge(&mut self, now: Now, record: Verified) -> Result<Merged, MergeError> {
         self.advance(now);
+        if self.is_refused(record.id()) {
+            return Ok(Merged::Known);
+        }
         let record = record.into_record();
         let uid = record.body.uid();
-        let merged = self.take_in(record)?;
+        let merged = self.take_in_or_refuse(record)?;
         if let (Merged::New, Some(uid)) = (merged, uid) {
             self.retry(uid);
         }
@@ -88,13 +95,20 @@ impl Store {
         loop {
             let mut moved = false;
             for record in self.waiting.take(uid) {
-                // What turns out to be bad was bad when it came; its sender is not here any more.
-                moved |= self.take_in(record) == Ok(Merged::New);
+                moved |= self.take_in_or_refuse(record) == Ok(Merged::New);
             }
             if !moved {
                 return;
             }
         }
+    }
+
+    fn take_in_or_refuse(&mut self, record: Record) -> Result<Merged, MergeError> {
+        let taken = match bounds::check(&record.body, &record.raw) {
+            Ok(()) => self.take_in(record.clone()),
+            Err(reason) => Err(MergeError::Bounds(record.body.reason().unwrap_or(reason).to_owned())),
+        };
+        taken.map_err(|error| self.refused(&record, error))
     }
 
     fn take_in(&mut self, record: Record) -> Result<Merged, MergeError> {
@@ -124,7 +138,13 @@ impl Store {
     fn merge_change(&mut self, uid: Uid, record: Record) -> Result<Merged, MergeError> {
         let refused = |source| MergeError::Document { uid, source };
         let Body::Change { birth, spec, chunk: at, .. } = record.body.clone() else { return Ok(Merged::Known) };
-        let chunk = Chunk::read(&record.raw[at.clone()]).map_err(refused)?;
+        let chunk = Chunk::of_peer(&record.raw[at.clone()]).map_err(refused)?;
+        if birth.is_none() && chunk.parents().next().is_none() {
+            return Err(MergeError::Bounds("a first change that does not say of what".into()));
+        }
+        if chunk.parents().any(|parent| self.quarantine.has_change(uid, parent)) {
+            return Err(refused(DocumentError::Refused("it builds on a change that is refused".into())));
+        }
         let hash = chunk.hash();
         let known: &[Kept] = self.objects.get(&uid).map_or(&[], |object| &object.changes);
         if known.iter().any(|kept| kept.hash == hash) {
@@ -140,14 +160,7 @@ impl Store {
             self.waiting.push(uid, record);
             return Ok(Merged::Waiting { uid });
         }
-        let document = self.document(uid);
-        let merged = match document.merged(chunk) {
-            Ok(merged) => merged,
-            Err(source) => {
-                self.documents.put(uid, document);
-                return Err(refused(source));
-            }
-        };
+        let (document, merged) = self.merged_document(uid, chunk, &record, birth.as_ref()).map_err(refused)?;
         let born = !self.objects.contains_key(&uid);
         if let (Some(birth), true) = (&birth, born) {
             let parts = Parts::new(birth.clone(), &Value::Object(serde_json::Map::new()));
@@ -319,7 +332,15 @@ impl Body {
             | Self::Told { uid, .. }
             | Self::Mark { uid, .. }
             | Self::Tombstone { uid, .. } => Some(*uid),
-            Self::Ceiling { .. } | Self::Event { .. } => None,
+            Self::Ceiling { .. } | Self::Event { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// Returns why it cannot be read.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { reason } => Some(reason),
+            _ => None,
         }
     }
 }

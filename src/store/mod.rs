@@ -13,9 +13,10 @@
 //! ```
 //!
 //! Files: `class` is the table of what is what. `leaves`, `path`, `inflate` take objects apart and put them together;
-//! `document` (with `scan` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
+//! `document` (with `scan`, `leb`, `lineage` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` (with `small`) what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
-//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `repair` makes
+//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `bounds`, `evict`
+//! and `quarantine` keep bad ones out, `repair` makes
 //! valid what sides made together, `notices` tells what was lost, `order` and `displaced` see to two objects of one
 //! name; `news` and `holdings` give records to peers, who compare sums of their ids: `index`, by `range`. `reach` projects
 //! how nodes are.
@@ -38,6 +39,7 @@ pub mod change;
 pub mod snapshot;
 
 mod allocate;
+mod bounds;
 pub mod class;
 mod commit;
 mod credit;
@@ -46,12 +48,17 @@ mod delete;
 pub mod displaced;
 mod document;
 mod ephemeral;
+mod evict;
 mod fork;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod history;
 mod holdings;
 mod index;
 mod inflate;
 mod leaves;
+mod leb;
+mod lineage;
 mod merge;
 mod news;
 mod notices;
@@ -60,6 +67,7 @@ mod order;
 mod parts;
 mod path;
 mod plan;
+mod quarantine;
 mod range;
 mod reach;
 pub mod record;
@@ -90,6 +98,7 @@ pub use merge::{MergeError, Merged};
 pub use open::{OpenReport, Refusal};
 pub use order::Orders;
 pub use plan::MAX_OBJECT_BYTES;
+pub use quarantine::Quarantined;
 pub use range::{PARTS, Range, Sum};
 pub use reach::{RETURNING, Reach, UNREACHABLE};
 pub use record::{MAX_RECORD_BYTES, RecordError, RecordId, Verified};

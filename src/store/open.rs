@@ -3,7 +3,7 @@
 //! What is on this node's disk was checked when it was taken in and is guarded by the log's checksums, so signatures
 //! are not checked again. A record that cannot be read is named, never a reason not to start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -12,7 +12,9 @@ use crate::ids::Uid;
 use crate::object::Key;
 use crate::time::Now;
 
-use super::document::{Chunk, Document};
+use super::bounds;
+use super::document::{Chunk, Document, Hash};
+use super::evict::evicted;
 use super::leaves::Shape;
 use super::merge::{elder, merge_mark, merge_told};
 use super::parts::{Birth, Grave, Kept, Object, Parts, to_json};
@@ -46,7 +48,7 @@ pub struct Refusal {
 /// The records of one object.
 #[derive(Default)]
 struct Pile {
-    births: Vec<Birth>,
+    births: Vec<(Hash, Birth)>,
     changes: Vec<(usize, Chunk, Kept, bool)>,
     others: Vec<(usize, Record)>,
 }
@@ -74,7 +76,11 @@ impl Store {
                 // A run never has the number of an earlier one, whatever the clock says.
                 config.incarnation = config.incarnation.max(record.incarnation.saturating_add(1));
             }
-            let sorted = sorted.and_then(|record| match &record.body {
+            let within = |record: Record| match bounds::check(&record.body, &record.raw) {
+                Ok(()) => Ok(record),
+                Err(reason) => Err(record.body.reason().unwrap_or(reason).to_owned()),
+            };
+            let sorted = sorted.and_then(within).and_then(|record| match &record.body {
                 Body::Ceiling { ceiling: found } => {
                     if *found > ceiling {
                         ceiling = *found;
@@ -134,18 +140,20 @@ impl Store {
     }
 
     fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {
-        let name = pile.births.first().map(|birth| birth.key.to_string());
+        let name = pile.births.first().map(|(_, birth)| birth.key.to_string());
         let mut refuse = |index: usize, reason: &str| {
             let reason = format!("object {}: {reason}", name.as_ref().unwrap_or(&uid.to_string()));
             report.refused.push(Refusal { index, reason });
         };
         let indexes: Vec<usize> =
             pile.changes.iter().map(|change| change.0).chain(pile.others.iter().map(|other| other.0)).collect();
-        let Some(birth) = pile.births.into_iter().reduce(|one, other| elder(&one, other)) else {
+        let evicted = evicted(pile.changes.iter().map(|(_, chunk, kept, _)| (chunk, kept)));
+        let births = pile.births.into_iter().filter(|(hash, _)| !evicted.contains(hash)).map(|(_, birth)| birth);
+        let Some(birth) = births.reduce(|one, other| elder(&one, other)) else {
             indexes.into_iter().for_each(|index| refuse(index, "its first change is missing"));
             return;
         };
-        let (document, changes, spec_changes) = assemble(pile.changes, &mut refuse);
+        let (document, changes, spec_changes) = assemble(pile.changes, &evicted, &mut refuse);
         let shape = Shape { kind: birth.key.kind, list_keys: self.list_keys };
         let mut parts = Parts::new(birth, &Value::Object(Map::new()));
         parts.intent = to_json(&settle(shape, &parts.birth.key, &document).intent);
@@ -218,12 +226,12 @@ fn sort(piles: &mut BTreeMap<Uid, Pile>, index: usize, record: Record) -> Result
         let chunk = Chunk::read(&record.raw[at.clone()]).map_err(|e| format!("object {uid}: {e}"))?;
         let kept = Kept { hash: chunk.hash(), record: Arc::clone(&record.raw), chunk: at.clone() };
         let pile = piles.entry(uid).or_default();
-        if let (Some(first), Some(birth)) = (pile.births.first(), birth)
+        if let (Some((_, first)), Some(birth)) = (pile.births.first(), birth)
             && first.key != birth.key
         {
             return Err(format!("object {uid} is {}, not {}", first.key, birth.key));
         }
-        pile.births.extend(birth.clone());
+        pile.births.extend(birth.clone().map(|birth| (kept.hash, birth)));
         pile.changes.push((index, chunk, kept, *spec));
     } else {
         piles.entry(uid).or_default().others.push((index, record));
@@ -234,10 +242,11 @@ fn sort(piles: &mut BTreeMap<Uid, Pile>, index: usize, record: Record) -> Result
 /// Makes the document of an object's changes and names those that have no place in it.
 fn assemble(
     mut changes: Vec<(usize, Chunk, Kept, bool)>,
+    evicted: &BTreeSet<Hash>,
     refuse: &mut impl FnMut(usize, &str),
 ) -> (Document, Vec<Kept>, u64) {
-    let mut seen = std::collections::BTreeSet::new();
-    changes.retain(|(_, _, kept, _)| seen.insert(kept.hash));
+    let mut seen = BTreeSet::new();
+    changes.retain(|(_, _, kept, _)| seen.insert(kept.hash) && !evicted.contains(&kept.hash));
     let chunks: Vec<Chunk> = changes.iter().map(|(_, chunk, ..)| chunk.clone()).collect();
     let document = Document::of(&chunks);
     let (mut kept, mut spec_changes) = (Vec::new(), 0);

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 use crate::ids::{Term, Uid};
 use crate::object::{Key, kinds};
 
+use super::bounds::MAX_FINALIZERS;
 use super::change::{Author, Change, Precondition, Rejected};
 use super::class::{self, Class};
+use super::document::MAX_LEAVES;
 use super::inflate::inflate;
 use super::leaves::{self, Leaves, MAX_DEPTH, flatten};
 use super::parts::{Birth, Object, Parts, to_json};
@@ -210,7 +212,16 @@ impl Store {
         let leaves = flatten(self.shape(key), intent);
         // Half of it leaves room for columns and envelope.
         let (size, most) = (leaves::size(&leaves), MAX_RECORD_BYTES / 2);
-        if size > most { Err(too_large(key, size, most)) } else { Ok(leaves) }
+        if size > most {
+            return Err(too_large(key, size, most));
+        }
+        if leaves.len() > MAX_LEAVES {
+            let message = format!("has too many fields: {}, at most {MAX_LEAVES} can be stored", leaves.len());
+            let (field, value) = ("metadata".into(), key.name.clone());
+            return Err(Rejected::Invalid { key: key.clone(), field, value, message });
+        }
+        check_finalizers(key, intent)?;
+        Ok(leaves)
     }
 
     pub(super) fn plan_for(&self, key: Key, uid: Uid, object: &Object) -> Plan {
@@ -264,6 +275,16 @@ pub(super) fn sized_json(key: &Key, object: &Value) -> Result<Vec<u8>, Rejected>
         return Err(Rejected::Invalid { key: key.clone(), field: String::new(), value: String::new(), message });
     }
     Ok(json)
+}
+
+/// Refuses more finalizers than a mark may name.
+fn check_finalizers(key: &Key, intent: &Value) -> Result<(), Rejected> {
+    let count = intent["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
+    if count <= MAX_FINALIZERS {
+        return Ok(());
+    }
+    let message = format!("must have at most {MAX_FINALIZERS} items");
+    Err(Rejected::Invalid { key: key.clone(), field: "metadata.finalizers".into(), value: count.to_string(), message })
 }
 
 fn too_large(key: &Key, size: usize, most: usize) -> Rejected {

@@ -27,7 +27,7 @@ const VERSION: u8 = 1;
 const EPOCH: u64 = 1;
 const SIGNATURE_BYTES: usize = 64;
 /// Goes before what is signed, so that a signature of another purpose does not do.
-const CONTEXT: &[u8] = b"skein record 1\0";
+pub(super) const CONTEXT: &[u8] = b"skein record 1\0";
 
 /// A record that was read.
 #[derive(Clone, Debug)]
@@ -98,6 +98,11 @@ pub enum Body {
     Ceiling {
         /// The number.
         ceiling: u64,
+    },
+    /// Signed rightly, and not to be read all the same: a bad writer's.
+    Unreadable {
+        /// Why.
+        reason: String,
     },
     /// An object that lives in memory only.
     Event {
@@ -277,7 +282,8 @@ impl Scribe {
 }
 
 impl Record {
-    /// Reads a record. Whether its signature is right is another question: [`Record::verify`].
+    /// Reads a record. Whether its signature is right is another question: [`Record::verify`]. A body that cannot be
+    /// read is [`Body::Unreadable`]: who signed it can be named.
     ///
     /// # Errors
     /// [`RecordError`] says what is wrong.
@@ -293,7 +299,10 @@ impl Record {
         if envelope.epoch != EPOCH {
             return Err(RecordError::Kind(format!("epoch {}", envelope.epoch)));
         }
-        let body = wire::decode(envelope.kind, envelope.body, &raw)?;
+        let body = match wire::decode(envelope.kind, envelope.body, &raw) {
+            Err(RecordError::Malformed(reason)) => Body::Unreadable { reason },
+            body => body?,
+        };
         let (author, incarnation, seq) = (NodeId(envelope.author), envelope.incarnation, envelope.seq);
         Ok(Self { author, incarnation, seq, body, raw: Arc::clone(&raw) })
     }

@@ -24,6 +24,7 @@ use super::index::Index;
 use super::leaves::{ListKeys, Shape};
 use super::news::{Unsaved, Untold};
 use super::parts::{Grave, Object};
+use super::quarantine::Quarantine;
 use super::reach::Sight;
 use super::record::{Draft, Scribe};
 use super::register::Register;
@@ -117,6 +118,8 @@ pub struct Store {
     /// How nodes are that are not just reachable, by name.
     pub(super) sights: BTreeMap<String, Sight>,
     pub(super) waiting: Waiting,
+    /// What members have signed and nobody can take.
+    pub(super) quarantine: Quarantine,
     /// Records of a newer version found on disk: kept, not understood.
     pub(super) strangers: Vec<Arc<[u8]>>,
     pub(super) ceiling: Option<Arc<[u8]>>,
@@ -172,6 +175,7 @@ impl Store {
             projections: BTreeMap::new(),
             sights: BTreeMap::new(),
             waiting: Waiting::default(),
+            quarantine: Quarantine::default(),
             strangers: Vec::new(),
             ceiling: None,
             outbox: Vec::new(),

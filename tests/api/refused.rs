@@ -1,5 +1,8 @@
 //! Bad input: refused as Kubernetes refuses it, the field named, and nothing stored.
 
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, deployment};
@@ -111,4 +114,72 @@ async fn what_is_immutable_stays() {
         assert_eq!(cluster.get(&path).await.1["spec"], before["spec"], "{path}");
         assert_eq!(cluster.get(&path).await.1["data"], before["data"], "{path}");
     }
+}
+
+/// How much memory this process has resident, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn bodies_that_would_cost_much_are_refused_and_cost_little() {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let (json, yaml) = ("application/json", "application/yaml");
+    let map = |data: Value| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bad"}, "data": data});
+        map.to_string().into_bytes()
+    };
+    let of_name =
+        |name: &str| String::from_utf8(map(json!({}))).unwrap().replace("\"bad\"", &format!("{name:?}")).into_bytes();
+    let replicas =
+        |number: &str| deployment("bad", 7).to_string().replace("\"replicas\":7", &format!("\"replicas\":{number}"));
+    let quantity = |text: &str| {
+        with(&format!("{CONTAINER}/resources"), json!({"limits": {"memory": text}})).to_string().into_bytes()
+    };
+    let deep =
+        |open: &str| [br#"{"apiVersion":"v1","kind":"ConfigMap","data":"#, open.repeat(100_000).as_bytes()].concat();
+    let mut laughs = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\na0: &a0 [lol]\n".to_owned();
+    for n in 1..40 {
+        laughs += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", "));
+    }
+    let block: String = (0..100_000).map(|_| "- ").collect();
+    let no_text = [&map(json!({"a": "b"}))[..40], &[0xff, 0xfe], b"\"}}"].concat();
+    let bad: Vec<(&str, &str, &str, Vec<u8>, &str)> = vec![
+        ("over 1.5 MB", MAPS, json, map(json!({"a": "x".repeat(1_600_000)})), "bad"),
+        ("over the limit of a request", MAPS, json, map(json!({"a": "x".repeat(4_000_000)})), "too large"),
+        ("no DNS label", MAPS, json, of_name("Not_A_Label"), "metadata.name"),
+        ("a name of 300 characters", MAPS, json, of_name(&"x".repeat(300)), "metadata.name"),
+        ("deep lists in JSON", MAPS, json, deep("["), ""),
+        ("deep objects in JSON", MAPS, json, deep("{\"a\":"), ""),
+        ("deep lists in YAML", MAPS, yaml, deep("["), ""),
+        ("deep objects in YAML", MAPS, yaml, deep("{a: "), ""),
+        ("deep blocks in YAML", MAPS, yaml, [b"data:\n  ".to_vec(), block.into_bytes()].concat(), ""),
+        ("a billion laughs", MAPS, yaml, laughs.into_bytes(), ""),
+        ("invalid UTF-8 in JSON", MAPS, json, no_text.clone(), ""),
+        ("invalid UTF-8 in YAML", MAPS, yaml, no_text, ""),
+        ("beyond int32", DEPLOYMENTS, json, replicas("2147483648").into_bytes(), "replicas"),
+        ("beyond int64", DEPLOYMENTS, json, replicas("99999999999999999999").into_bytes(), "replicas"),
+        ("beyond a float", DEPLOYMENTS, json, replicas("1e999").into_bytes(), ""),
+        ("a broken number", DEPLOYMENTS, json, replicas("1.5").into_bytes(), "replicas"),
+        ("a quantity of words", DEPLOYMENTS, json, quantity("lots"), "quantit"),
+        ("a negative quantity", DEPLOYMENTS, json, quantity("-1Gi"), "memory"),
+    ];
+    let cluster = Cluster::new().await;
+    let before = resident();
+    for (what, path, media, body, named) in bad {
+        let request = Request::post(path).header("content-type", media).body(Body::from(body)).unwrap();
+        let response = cluster.answer(request).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert!((400..500).contains(&code), "{what}: {code}");
+        let status: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(code)), "{what}");
+        assert!(bytes.len() < 10_000, "{what}: the answer repeats {} bytes", bytes.len());
+        assert!(status["message"].as_str().unwrap().contains(named), "{what}: {status}");
+        assert_eq!(cluster.get(&format!("{path}/bad")).await.0, 404, "{what}");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 10, "grown by {grown} KiB");
 }

@@ -4,12 +4,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::document::{Actor, Document};
+use super::super::document::{Actor, Chunk, Document};
 use super::super::leaves::Leaf;
 use super::super::parts::{Birth, Mark};
-use super::super::record::{Body, Draft, Record, Scribe};
+use super::super::record::{Draft, Scribe};
 use super::super::register::Slot;
 use super::*;
 use crate::ids::Uid;
@@ -27,31 +28,62 @@ fn mutated(chunk: &[u8], random: &mut StdRng) -> Vec<u8> {
         let at = random.random_range(start..chunk.len());
         chunk[at] = random.random();
     }
+    correct(&mut chunk);
+    chunk
+}
+
+/// Makes a chunk's checksum right.
+fn correct(chunk: &mut [u8]) {
     let checksum = Sha256::digest(&chunk[8..]);
     chunk[4..8].copy_from_slice(&checksum[..4]);
-    chunk
+}
+
+/// A member that signs what it likes.
+struct Mad {
+    actor: Actor,
+    scribe: Scribe,
+}
+
+impl Mad {
+    fn new(n: u8, incarnation: u64) -> Self {
+        let config = config(n, incarnation);
+        let actor = Actor::new(config.node, incarnation);
+        Self { actor, scribe: Scribe::new(config.node, incarnation, config.key) }
+    }
+
+    fn sign(&mut self, uid: Uid, birth: Option<&Birth>, chunk: &[u8]) -> Vec<u8> {
+        self.scribe.write(Draft::Change(uid, birth, false, chunk)).to_vec()
+    }
+
+    fn write(&self, document: &mut Document, path: &str, text: &str) -> Vec<u8> {
+        document.write(&self.actor, vec![(path.into(), Some(Leaf::Text(text.into())))]).unwrap().chunk
+    }
+}
+
+fn odd_birth(rig: &Rig) -> (Uid, Birth) {
+    let home = rig.entry(&Key::cluster(&kinds::NAMESPACE, "shop")).uid;
+    let key = Key::new(&kinds::CONFIG_MAP, "shop", "odd");
+    (Uid([5; 16]), Birth { key, created: Wall(7), turn: 0, origin: None, namespace: Some(home) })
 }
 
 #[test]
 fn signed_garbage_neither_stops_a_node_nor_keeps_it_from_starting() {
     let mut a = Rig::new(1);
-    a.create(deployment("web", 1, "a"));
-    a.update(deployment("web", 2, "b"));
-    let mad = config(2, 1);
-    let mut scribe = Scribe::new(mad.node, 1, mad.key);
+    let mut mad = Mad::new(2, 1);
     let mut random = StdRng::from_seed([7; 32]);
+    let (uid, birth) = odd_birth(&a);
+    let mut document = Document::default();
+    let first = mad.write(&mut document, "/data/a", "first");
+    let second = mad.write(&mut document, "/data/a", "second");
+    a.merge(&mad.sign(uid, Some(&birth), &first)).unwrap();
     let (mut refused, mut taken) = (0, 0);
-    for record in a.disk.clone() {
-        let record = Record::read(record).unwrap();
-        let Body::Change { uid, birth, spec, chunk } = &record.body else { continue };
-        for _ in 0..150 {
-            let chunk = mutated(&record.raw[chunk.clone()], &mut random);
-            let forged = scribe.write(Draft::Change(*uid, birth.as_ref(), *spec, &chunk));
-            match a.merge(&forged) {
-                Ok(Merged::New) => taken += 1,
-                Ok(_) => {}
-                Err(_) => refused += 1,
-            }
+    for n in 0..600 {
+        let chunk = mutated(&second, &mut random);
+        let forged = mad.sign(uid, (n % 2 == 0).then_some(&birth), &chunk);
+        match a.merge(&forged) {
+            Ok(Merged::New) => taken += 1,
+            Ok(_) => {}
+            Err(_) => refused += 1,
         }
     }
     a.flush();
@@ -61,8 +93,200 @@ fn signed_garbage_neither_stops_a_node_nor_keeps_it_from_starting() {
     assert_eq!(report.refused, []);
     assert_eq!(a.visible(), visible);
     a.flush();
-    a.update(deployment("web", 7, "c"));
-    assert_eq!(a.get(&deployment_key("web")).unwrap()["spec"]["replicas"], 7);
+    let after = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "odd", "namespace": "shop"},
+        "data": {"a": "mine"}});
+    a.update(after);
+    assert_eq!(a.get(&birth.key).unwrap()["data"]["a"], "mine");
+}
+
+#[test]
+fn a_refused_record_is_named_and_not_asked_for_again() {
+    let mut rig = Rig::new(1);
+    let (mut mad, mut other) = (Mad::new(2, 1), Mad::new(3, 1));
+    let (uid, birth) = odd_birth(&rig);
+    let mut document = Document::default();
+    let first = mad.write(&mut document, "/data/a", "first");
+    let odd = Birth { key: Key::new(&kinds::CONFIG_MAP, "shop", "a/b"), ..birth.clone() };
+    let misnamed = other.sign(uid, Some(&odd), &first);
+    assert!(matches!(rig.merge(&misnamed), Err(MergeError::Bounds(_))));
+    let id = RecordId::of(&misnamed);
+    assert!(rig.store.is_refused(id));
+    assert_eq!(rig.merge(&misnamed), Ok(Merged::Known));
+    assert_eq!(rig.store.refusals()[&config(3, 1).node], 1);
+    let told = rig.store.take_refused();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].id, told[0].author, told[0].uid), (id, config(3, 1).node, Some(uid)));
+    assert!(rig.store.take_refused().is_empty());
+    rig.merge(&mad.sign(uid, Some(&birth), &first)).unwrap();
+    // What builds on a refused change is refused like it, whichever comes first.
+    let mut bad = mad.write(&mut document, "/data/a", "second");
+    let at = body_start(&bad) + 1 + 32 + 1 + 16 + 1;
+    bad[at] = 99;
+    correct(&mut bad);
+    let mut child = mad.write(&mut document, "/data/a", "third");
+    let at = body_start(&child) + 1;
+    child[at..at + 32].copy_from_slice(&Sha256::digest(&bad[8..]));
+    correct(&mut child);
+    let (bad, child) = (mad.sign(uid, None, &bad), mad.sign(uid, None, &child));
+    assert!(matches!(rig.merge(&child), Ok(Merged::Waiting { .. })));
+    assert!(rig.merge(&bad).is_err());
+    assert!(rig.store.is_refused(RecordId::of(&child)));
+    assert_eq!(rig.store.waiting(), 0);
+    assert!(!rig.store.record_ids().contains(&RecordId::of(&bad)));
+    // The chunk of a record that was refused for its name is not to blame.
+    let other_child = mad.write(&mut Document::of(&[Chunk::read(&first).unwrap()]), "/data/b", "good");
+    rig.merge(&mad.sign(uid, None, &other_child)).unwrap();
+}
+
+#[test]
+fn who_writes_in_anothers_name_gives_way_to_that_one() {
+    let (uid, birth) = odd_birth(&Rig::new(1));
+    for squatter_first in [true, false] {
+        let mut rig = Rig::new(1);
+        let (mut owner, mut squatter) = (Mad::new(2, 1), Mad::new(3, 1));
+        let mut document = Document::default();
+        let first = owner.write(&mut document, "/data/a", "first");
+        rig.merge(&owner.sign(uid, Some(&birth), &first)).unwrap();
+        // Among so many one has a lower hash.
+        let stolen: Vec<Vec<u8>> =
+            (0..9).map(|n| owner.write(&mut document.clone(), "/data/a", &format!("stolen {n}"))).collect();
+        let stolen: Vec<Vec<u8>> = stolen.iter().map(|chunk| squatter.sign(uid, None, chunk)).collect();
+        let own = owner.write(&mut document, "/data/a", "own");
+        let own = owner.sign(uid, None, &own);
+        let order: Vec<&Vec<u8>> = if squatter_first {
+            stolen.iter().chain([&own]).collect()
+        } else {
+            [&own].into_iter().chain(&stolen).collect()
+        };
+        order.into_iter().for_each(|record| drop(rig.merge(record)));
+        rig.flush();
+        for _ in 0..2 {
+            assert_eq!(rig.get(&birth.key).unwrap()["data"]["a"], "own");
+            assert_eq!(rig.crash().refused, []);
+        }
+    }
+}
+
+#[test]
+fn a_user_goes_on_from_the_last_good_state_and_all_agree() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(3));
+    let mut mad = Mad::new(2, 1);
+    let (uid, birth) = odd_birth(&a);
+    let mut document = Document::default();
+    let first = mad.sign(uid, Some(&birth), &mad.write(&mut document, "/data/a", "first"));
+    let mut lost = Document::default();
+    mad.write(&mut lost, "/data/x", "elsewhere");
+    let wrong = mad.sign(uid, None, &mad.write(&mut lost, "/data/a", "of another history"));
+    for rig in [&mut a, &mut b] {
+        rig.merge(&first).unwrap();
+        assert_eq!(rig.merge(&wrong), Ok(Merged::Waiting { uid }), "its parent never comes");
+        rig.flush();
+    }
+    a.update(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "odd", "namespace": "shop"},
+        "data": {"a": "mine"}}));
+    b.take_all(&a);
+    for rig in [&a, &b] {
+        assert_eq!(rig.get(&birth.key).unwrap()["data"]["a"], "mine");
+    }
+}
+
+#[test]
+fn who_says_two_things_under_one_number_is_heard_alike_by_all() {
+    let mut mad = Mad::new(2, 1);
+    let rigs = || (Rig::new(1), Rig::new(3));
+    let (uid, birth) = odd_birth(&rigs().0);
+    let mut document = Document::default();
+    let first = mad.sign(uid, Some(&birth), &mad.write(&mut document, "/data/a", "first"));
+    let (mut one, mut other) = (document.clone(), document.clone());
+    let one_chunk = mad.write(&mut one, "/data/a", "one");
+    let child = mad.sign(uid, None, &mad.write(&mut one, "/data/b", "on one"));
+    let other_chunk = mad.write(&mut other, "/data/a", "other");
+    let (one, other) = (mad.sign(uid, None, &one_chunk), mad.sign(uid, None, &other_chunk));
+    let (mut a, mut b) = rigs();
+    for record in [&first, &one, &child, &other] {
+        drop(a.merge(record));
+    }
+    for record in [&first, &other, &one, &child] {
+        drop(b.merge(record));
+    }
+    let data = |rig: &mut Rig| {
+        rig.flush();
+        rig.store.objects[&uid].working.intent()["data"].clone()
+    };
+    assert_eq!(data(&mut a), data(&mut b));
+    let hashes = |rig: &Rig| -> BTreeSet<_> { rig.store.objects[&uid].changes.iter().map(|kept| kept.hash).collect() };
+    assert_eq!(hashes(&a), hashes(&b));
+    for rig in [&mut a, &mut b] {
+        let before = data(rig);
+        assert_eq!(rig.crash().refused, []);
+        assert_eq!(data(rig), before);
+    }
+}
+
+#[test]
+fn a_value_that_is_nested_too_deep_to_be_read_again_is_refused() {
+    let mut rig = Rig::new(1);
+    let mut mad = Mad::new(2, 1);
+    let uid = rig.entry(&Key::cluster(&kinds::NAMESPACE, "shop")).uid;
+    for depth in [100, 101, 120, 127, 128, 100_000] {
+        let value = format!("{}{}", "{\"a\":".repeat(depth - 1) + "{", "}".repeat(depth));
+        let status = mad.scribe.write(Draft::Register(uid, Slot::Status, (depth as u64, 1), value.as_bytes()));
+        assert_eq!(rig.merge(&status).is_ok(), depth <= 100, "{depth}");
+        let said = [("condition/Ready".to_owned(), Some(Arc::from(value.as_bytes())))];
+        let told = mad.scribe.write(Draft::Told(uid, depth as u64, &said));
+        assert_eq!(rig.merge(&told).is_ok(), depth <= 100, "{depth}");
+        rig.flush();
+        rig.entry(&Key::cluster(&kinds::NAMESPACE, "shop")).value();
+    }
+    rig.crash();
+}
+
+#[test]
+fn numbers_cannot_be_driven_to_where_they_overflow() {
+    let mut rig = Rig::new(1);
+    let mut mad = Mad::new(2, 1);
+    let (uid, birth) = odd_birth(&rig);
+    let mut document = Document::default();
+    let first = mad.write(&mut document, "/data/a", "first");
+    rig.merge(&mad.sign(uid, Some(&birth), &first)).unwrap();
+    let second = mad.write(&mut document, "/data/a", "second");
+    // Behind parents (one, 32 bytes) and actor (16 bytes): the change's number, and its first operation's.
+    let at = body_start(&second) + 1 + 32 + 1 + 16;
+    assert_eq!(&second[at..at + 2], [2, 2]);
+    for (seq, op) in [(2, 3), (2, 1), (1, 2), (3, 2), (0, 2), (2, 0), (2, 127), (127, 2)] {
+        let mut chunk = second.clone();
+        (chunk[at], chunk[at + 1]) = (seq, op);
+        correct(&mut chunk);
+        assert!(rig.merge(&mad.sign(uid, None, &chunk)).is_err(), "{seq} {op}");
+    }
+    rig.merge(&mad.sign(uid, None, &second)).unwrap();
+}
+
+#[test]
+fn a_change_that_is_dear_to_apply_is_refused_and_none_of_ours_is() {
+    let mut mad = Mad::new(2, 1);
+    let (mut a, mut b) = (Rig::new(1), Rig::new(3));
+    let (uid, birth) = odd_birth(&a);
+    let put = |n: usize, text: &str| -> Vec<_> {
+        (0..n).map(|k| (format!("/data/{k}"), Some(Leaf::Text(text.into())))).collect()
+    };
+    let many = Document::default().write(&mad.actor, put(17_000, "x")).unwrap().chunk;
+    assert!(a.merge(&mad.sign(uid, Some(&birth), &many)).is_err());
+    let object = |text: &str| {
+        let map: serde_json::Map<_, _> = (0..2_000).map(|k| (format!("{k}"), json!(text))).collect();
+        let data = json!({"a": map, "b": map, "c": map, "d": map});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big", "namespace": "shop"}, "data": data})
+    };
+    a.create(object("a"));
+    a.update(object("b"));
+    let key = Key::new(&kinds::CONFIG_MAP, "shop", "big");
+    b.take_all(&a);
+    assert_eq!(b.get(&key).unwrap()["data"]["d"]["1999"], "b");
+    let map: serde_json::Map<_, _> = (0..2_000).map(|k| (format!("{k}"), json!(""))).collect();
+    let data = json!({"a": map, "b": map, "c": map, "d": map, "e": map, "f": map});
+    let refused = a.done(create(json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "bigger", "namespace": "shop"}, "data": data})));
+    assert!(matches!(refused, Err(Rejected::Invalid { .. })), "{refused:?}");
 }
 
 /// Leaves in places where something else belongs.

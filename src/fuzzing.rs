@@ -14,8 +14,11 @@ use crate::object::{Kind, Quantity, Selector, kinds};
 use crate::trust::{Member, Token, User};
 use crate::{election, gossip, membership, store};
 
+/// Reads bytes; must not panic.
+pub type Target = fn(&[u8]);
+
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 19] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("frame", frame),
     ("gossip", |bytes| again(gossip::Message::of_bytes(bytes).ok(), gossip::Message::to_bytes)),
     ("numbers", |bytes| again(gossip::numbers_of_bytes(bytes).ok(), gossip::numbers_to_bytes)),

@@ -135,7 +135,7 @@ fn told(kind: &Kind, edit: &FieldEdit) -> Field {
     let field = edit.field();
     let open = *kind != kinds::SECRET || OPEN_IN_SECRETS.iter().any(|open| field.starts_with(open));
     let shown = |value: Option<Value>| value.map(|value| if open { value } else { HIDDEN.into() });
-    Field { old: shown(edit.old()), new: shown(edit.new()), field }
+    Field { old: shown(edit.was()), new: shown(edit.became()), field }
 }
 
 /// Opens a store with nothing but the records of one name, and asks it.

@@ -148,7 +148,7 @@ impl Session {
     pub fn step(&mut self, peer: NodeId, step: Step, cx: &mut Context<'_>) {
         self.heard = cx.now;
         match step {
-            Step::Reply { buckets, numbers } if self.mine => self.compare(peer, buckets, numbers, cx),
+            Step::Reply { buckets, numbers } if self.mine => self.compare(peer, buckets.as_ref(), numbers, cx),
             Step::Probes { rest, probes } if matches!(self.stage, Stage::Descent(_)) => {
                 self.descend(peer, &probes, rest, cx);
             }
@@ -190,9 +190,9 @@ impl Session {
     }
 
     /// The beginner compares parts, and begins to look for what differs in them.
-    fn compare(&mut self, peer: NodeId, theirs: Option<Buckets>, told: Numbers, cx: &mut Context<'_>) {
+    fn compare(&mut self, peer: NodeId, theirs: Option<&Buckets>, told: Numbers, cx: &mut Context<'_>) {
         let Stage::Reply(_, at_beginning) = &self.stage else { return };
-        let theirs = theirs.as_ref().unwrap_or(at_beginning);
+        let theirs = theirs.unwrap_or(at_beginning);
         // As it is now: what has come since the beginning counts too.
         let found = theirs.differing(cx.holdings);
         self.told = told;

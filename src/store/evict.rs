@@ -27,7 +27,7 @@ fn rank_of(kept: &Kept) -> Option<Rank> {
 
 /// Lists of an object's changes those that give way to others under their number, and what builds on them: a merge
 /// takes them out, the log may still hold them.
-pub(super) fn evicted<'a>(changes: impl Iterator<Item = (&'a Chunk, &'a Kept)> + Clone) -> BTreeSet<Hash> {
+pub(super) fn evicted<'a>(changes: &(impl Iterator<Item = (&'a Chunk, &'a Kept)> + Clone)) -> BTreeSet<Hash> {
     let mut numbered: BTreeMap<_, Vec<&Kept>> = BTreeMap::new();
     for (chunk, kept) in changes.clone() {
         numbered.entry(chunk.number()).or_default().push(kept);

@@ -86,12 +86,12 @@ impl FieldEdit {
     }
 
     /// Returns its value before, `None` if it was not there.
-    pub fn old(&self) -> Option<Value> {
+    pub fn was(&self) -> Option<Value> {
         self.before.as_ref().map(value)
     }
 
     /// Returns its value after, `None` if it was taken away.
-    pub fn new(&self) -> Option<Value> {
+    pub fn became(&self) -> Option<Value> {
         self.after.as_ref().map(value)
     }
 

@@ -83,7 +83,7 @@ impl Store {
         }
         let record = record.into_record();
         let uid = record.body.uid();
-        let merged = self.take_in_or_refuse(record)?;
+        let merged = self.take_in_or_refuse(&record)?;
         if let (Merged::New, Some(uid)) = (merged, uid) {
             self.retry(uid);
         }
@@ -95,7 +95,7 @@ impl Store {
         loop {
             let mut moved = false;
             for record in self.waiting.take(uid) {
-                moved |= self.take_in_or_refuse(record) == Ok(Merged::New);
+                moved |= self.take_in_or_refuse(&record) == Ok(Merged::New);
             }
             if !moved {
                 return;
@@ -103,12 +103,12 @@ impl Store {
         }
     }
 
-    fn take_in_or_refuse(&mut self, record: Record) -> Result<Merged, MergeError> {
+    fn take_in_or_refuse(&mut self, record: &Record) -> Result<Merged, MergeError> {
         let taken = match bounds::check(&record.body, &record.raw) {
             Ok(()) => self.take_in(record.clone()),
             Err(reason) => Err(MergeError::Bounds(record.body.reason().unwrap_or(reason).to_owned())),
         };
-        taken.map_err(|error| self.refused(&record, error))
+        taken.map_err(|error| self.refused(record, error))
     }
 
     fn take_in(&mut self, record: Record) -> Result<Merged, MergeError> {

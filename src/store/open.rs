@@ -147,7 +147,7 @@ impl Store {
         };
         let indexes: Vec<usize> =
             pile.changes.iter().map(|change| change.0).chain(pile.others.iter().map(|other| other.0)).collect();
-        let evicted = evicted(pile.changes.iter().map(|(_, chunk, kept, _)| (chunk, kept)));
+        let evicted = evicted(&pile.changes.iter().map(|(_, chunk, kept, _)| (chunk, kept)));
         let births = pile.births.into_iter().filter(|(hash, _)| !evicted.contains(hash)).map(|(_, birth)| birth);
         let Some(birth) = births.reduce(|one, other| elder(&one, other)) else {
             indexes.into_iter().for_each(|index| refuse(index, "its first change is missing"));

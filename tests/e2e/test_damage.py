@@ -18,7 +18,7 @@ from pathlib import Path
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or
               Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skein/target")
-PROFILE = os.environ.get("SKEIN_PROFILE", "release")
+PROFILE = os.environ.get("SKEIN_PROFILE", "dev")
 AGENT = TARGET / ("debug" if PROFILE == "dev" else PROFILE) / "agent"
 COUNT = int(os.environ.get("SKEIN_DAMAGE", "3"))
 NAME = f"skein-damage-{os.getpid()}"

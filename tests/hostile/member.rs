@@ -97,7 +97,7 @@ fn changes() -> Vec<Change> {
     all
 }
 
-fn meta(name: String, round: u32) -> Value {
+fn meta(name: &str, round: u32) -> Value {
     let finalizers = if round > 2 { json!(["example.com/hold"]) } else { json!([]) };
     json!({"name": name, "namespace": "shop", "labels": {"app": "web", "round": round.to_string()},
         "finalizers": finalizers})
@@ -106,7 +106,7 @@ fn meta(name: String, round: u32) -> Value {
 fn deployment(n: u32, round: u32) -> Value {
     let container = json!({"name": "web", "image": format!("nginx:{round}"), "env": [{"name": "A", "value": "1"}],
         "ports": [{"containerPort": 80 + round, "protocol": "TCP"}]});
-    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(format!("web{n}"), round),
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(&format!("web{n}"), round),
         "spec": {"replicas": round, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}}})
 }
@@ -114,17 +114,17 @@ fn deployment(n: u32, round: u32) -> Value {
 fn config_map(n: u32, round: u32) -> Value {
     let mut data = json!({"a": "x".repeat(round as usize * 100), "ü/#~": round.to_string()});
     data[format!("key{round}")] = "value".into();
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(format!("map{n}"), round), "data": data})
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(&format!("map{n}"), round), "data": data})
 }
 
 fn service(n: u32, round: u32) -> Value {
     let port = |port: u32| json!({"name": format!("p{port}"), "port": port, "protocol": "TCP"});
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(format!("svc{n}"), round),
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(&format!("svc{n}"), round),
         "spec": {"selector": {"app": "web"}, "ports": [port(80), port(81 + round)]}})
 }
 
 fn pod(n: u32) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta(format!("pod{n}"), 0),
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta(&format!("pod{n}"), 0),
         "spec": {"containers": [{"name": "web", "image": "nginx:1"}], "terminationGracePeriodSeconds": 30},
         "status": {"qosClass": "BestEffort"}})
 }

@@ -39,7 +39,7 @@ fn child() {
         if n % RUN == 0 {
             // Every other time the log is as it was written, with all that was taken out of objects since.
             if n > 0 {
-                victim.restart(n / RUN % 2 == 0);
+                victim.restart((n / RUN).is_multiple_of(2));
             }
             base = member::records(1 + (n / RUN) as u64);
             let half = base.len() / 2;

@@ -54,7 +54,7 @@ pub fn create(folder: &Path, to: &Path) -> anyhow::Result<Made> {
     let log = log.with_context(|| format!("the log in {} cannot be read", folder.display()))?;
     let registry: Registry = sealed::read(&files, REGISTERS)?.unwrap_or_default();
     let vote: Option<Vote> = sealed::read(&files, VOTE).unwrap_or_default();
-    let (records, objects) = living(log.records);
+    let (records, objects) = living(&log.records);
     let members = Members::of(genesis::cluster_of(&identity)?, registry.registers.values().map(|r| r.value.as_slice()));
     let header = Header {
         cluster: identity.cluster,
@@ -74,7 +74,7 @@ pub fn create(folder: &Path, to: &Path) -> anyhow::Result<Made> {
 }
 
 /// Leaves out of a log what has been replaced since, and counts objects by kind. What is not understood stays.
-fn living(log: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, BTreeMap<String, usize>) {
+fn living(log: &[Vec<u8>]) -> (Vec<Vec<u8>>, BTreeMap<String, usize>) {
     let (mut kinds, mut graves) = (BTreeMap::<Uid, String>::new(), BTreeSet::new());
     let (mut newest, mut ceiling) = (BTreeMap::new(), 0);
     for record in log.iter().filter_map(|raw| Record::read(raw.as_slice()).ok()) {

@@ -190,7 +190,7 @@ fn a_restore_keeps_off_what_is_there_and_ranges_that_are_not_the_backups() {
 fn a_backup_leaves_out_what_was_replaced() {
     let old = cluster();
     let log = Log::open(FolderFiles::open(old.path().join("log")).unwrap()).unwrap().1.records;
-    let (living, _) = living([log.clone(), log.clone()].concat());
+    let (living, _) = living(&[log.clone(), log.clone()].concat());
     let ceilings = |records: &[Vec<u8>]| {
         let is = |raw: &&Vec<u8>| matches!(Record::read(raw.as_slice()).unwrap().body, Body::Ceiling { .. });
         records.iter().filter(is).count()

@@ -148,9 +148,9 @@ fn forget(lose: bool, broken: Option<Rule>) -> World {
     world.run(500);
     assert_eq!(world.decided.len(), 1);
     if lose {
-        world.lose_ballot(forgetful, true)
+        world.lose_ballot(forgetful, true);
     } else {
-        world.restore(forgetful)
+        world.restore(forgetful);
     }
     world.start(forgetful);
     // The rule is broken in all or none.

@@ -325,7 +325,7 @@ fn edit(kind: &Kind, object: &mut Value, random: &mut StdRng) {
         k if *k == kinds::SERVICE => edit_service(&mut object["spec"], n, m, random),
         k if *k == kinds::POD => object["spec"]["containers"][0]["image"] = format!("i{m}").into(),
         k if *k == kinds::SECRET => {
-            edit_map(&mut object["data"], n, json!(["YQ==", "Yg==", "Yw==", "ZA=="][usize::from(m)]), random)
+            edit_map(&mut object["data"], n, json!(["YQ==", "Yg==", "Yw==", "ZA=="][usize::from(m)]), random);
         }
         _ => edit_map(&mut object["data"], n, json!(m.to_string()), random),
     }
@@ -361,7 +361,7 @@ fn edit_deployment(object: &mut Value, n: u16, m: u16, random: &mut StdRng) {
         1 => spec["strategy"] = json!({"type": "Recreate"}),
         2 => {
             spec["strategy"] =
-                json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": m + 1, "maxUnavailable": 0}})
+                json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": m + 1, "maxUnavailable": 0}});
         }
         3 => {
             let source =
@@ -401,7 +401,7 @@ fn edit_service(spec: &mut Value, n: u16, m: u16, random: &mut StdRng) {
         0 => spec["type"] = ["ClusterIP", "NodePort", "ClusterIP", "LoadBalancer"][usize::from(m)].into(),
         1 => spec["selector"] = json!({"app": m.to_string()}),
         _ => {
-            let protocol = if m % 2 == 0 { "TCP" } else { "UDP" };
+            let protocol = if m.is_multiple_of(2) { "TCP" } else { "UDP" };
             let port = json!({"name": format!("p{n}-{}", m % 2), "port": 53 + n, "protocol": protocol});
             edit_list(&mut spec["ports"], "name", port, random);
         }

@@ -61,7 +61,9 @@ fn a_history_tells_who_changed_which_field_when() {
     assert!(edits[0].birth && edits[0].fields.iter().any(|f| f.field() == "metadata.labels[app.kubernetes.io/name]"));
     let told: Vec<_> = edits[1..]
         .iter()
-        .flat_map(|edit| edit.fields.iter().map(|f| (edit.credit.user.clone().unwrap(), f.field(), f.old(), f.new())))
+        .flat_map(|edit| {
+            edit.fields.iter().map(|f| (edit.credit.user.clone().unwrap(), f.field(), f.was(), f.became()))
+        })
         .collect();
     let image = "spec.template.spec.containers[web].image".to_owned();
     assert_eq!(
@@ -92,7 +94,7 @@ fn a_change_is_told_as_its_author_saw_it_even_where_another_won() {
     }
     rig.flush();
     let edits = history(&mut rig);
-    let last: Vec<_> = edits[edits.len() - 2..].iter().map(|e| (e.fields[0].old(), e.fields[0].new())).collect();
+    let last: Vec<_> = edits[edits.len() - 2..].iter().map(|e| (e.fields[0].was(), e.fields[0].became())).collect();
     assert_eq!(last, [(Some(json!(5)), Some(json!(7))), (Some(json!(5)), Some(json!(9)))]);
 }
 

@@ -1,5 +1,6 @@
 //! Every input that was found to do harm, or was feared to, by name. A new find goes here.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -20,16 +21,19 @@ type Named = (&'static str, Lane, Vec<u8>);
 #[ignore = "run by others in a process of its own"]
 fn child() {
     let mut victim = Victim::new();
+    let mut worst: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
     for (name, lane, frame) in all() {
         let before = resident();
         (victim.counts.slowest_turn, victim.counts.slowest_decode) = Default::default();
         victim.frame(lane, &frame);
         let (turn, decode) = (victim.counts.slowest_turn, victim.counts.slowest_decode);
         let grown = resident().saturating_sub(before);
-        println!("{name}: {} bytes, read in {decode:?}, longest turn {turn:?}, grown by {grown} KiB", frame.len());
+        let (count, longest) = worst.entry(name).or_default();
+        (*count, *longest) = (*count + 1, (*longest).max(turn).max(decode));
         assert!(turn < MOST && decode < MOST, "{name}");
-        assert!(grown < 64 << 10, "{name}");
+        assert!(grown < 64 << 10, "{name}: grown by {grown} KiB");
     }
+    worst.iter().for_each(|(name, (count, longest))| println!("{name}: {count} inputs, {longest:?} at most"));
     victim.wait(Duration::from_secs(1));
     assert!(victim.node.refused_records() > 10, "{:?}", victim.counts);
     for compact in [false, true] {

@@ -81,8 +81,8 @@ fn a_list_of_nonsense_is_survived(driver: &mut DockerDriver) {
             _ => "null".to_owned(),
         }))
     });
-    let first = observe(driver, &socket, |_| {});
-    let Some(Observation::Listed { pods, .. }) = first else { panic!("{first:?}") };
+    let listed = observe(driver, &socket, |_| {}, |seen| matches!(seen, Observation::Listed { .. }));
+    let Some(Observation::Listed { pods, .. }) = listed else { panic!("{listed:?}") };
     assert_eq!(pods.len(), 1, "only one of them names a pod");
     assert_eq!(pods[0].containers.len(), 1);
 }
@@ -120,17 +120,24 @@ fn answer(mut stream: UnixStream, reply: &dyn Fn(&str) -> Option<String>) {
 fn down(driver: &DockerDriver, socket: &Path) -> String {
     let pod = PodRef { namespace: "contract".into(), name: "liar".into(), uid: Uid::derived(&[b"liar"]) };
     let step = Step::PullImage { image: "x".into(), always: false, never: false };
-    let answer = observe(driver, socket, |docker| docker.act(Action { pod, step }));
+    // Which of the two is told first is open: the runtime looks for its daemon while it acts.
+    let of_a_pod = |seen: &Observation| matches!(seen, Observation::Pod { .. });
+    let answer = observe(driver, socket, |docker| docker.act(Action { pod, step }), of_a_pod);
     let failed = |event: &PodEvent| matches!(event, PodEvent::ImageFailed { message, .. } if message.contains("cannot reach Docker"));
     assert!(matches!(&answer, Some(Observation::Pod { event, .. }) if failed(event)), "{answer:?}");
-    match observe(driver, socket, |_| {}) {
+    match observe(driver, socket, |_| {}, |_| true) {
         Some(Observation::Down { message }) => message,
         other => panic!("{other:?}"),
     }
 }
 
-/// Runs a runtime on `socket` until its first observation.
-fn observe(driver: &DockerDriver, socket: &Path, then: impl FnOnce(&Docker)) -> Option<Observation> {
+/// Runs a runtime on `socket` until its first observation that is `wanted`.
+fn observe(
+    driver: &DockerDriver,
+    socket: &Path,
+    then: impl FnOnce(&Docker),
+    wanted: impl Fn(&Observation) -> bool,
+) -> Option<Observation> {
     let (out, mut observations) = mpsc::channel(64);
     let shutdown = CancellationToken::new();
     let config = Config {
@@ -146,9 +153,17 @@ fn observe(driver: &DockerDriver, socket: &Path, then: impl FnOnce(&Docker)) -> 
         let docker = Arc::new(Docker::new(config, out, shutdown.clone()));
         then(&docker);
         let running = tokio::spawn(docker.run());
-        let first = tokio::time::timeout(Duration::from_secs(30), observations.recv()).await.ok().flatten();
+        let seen = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                match observations.recv().await {
+                    Some(seen) if !wanted(&seen) => {}
+                    last => return last,
+                }
+            }
+        });
+        let seen = seen.await.ok().flatten();
         shutdown.cancel();
         running.await.expect("it ends without a panic");
-        first
+        seen
     })
 }

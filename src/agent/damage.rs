@@ -26,6 +26,8 @@ const FRAME_HEADER: usize = 12;
 pub struct Damage {
     path: PathBuf,
     lines: Vec<String>,
+    /// Whether all of them are in the file: on a full disk they may not be, and nobody has given up what they say then.
+    written: bool,
     looked: Mono,
 }
 
@@ -48,7 +50,7 @@ impl Damage {
         let new: Vec<String> = fresh.iter().filter(|line| !known(line)).map(|line| format!("{now} {line}")).collect();
         lines.extend(new);
         lines.truncate(LINES);
-        let damage = Self { path, lines, looked: Mono::default() };
+        let mut damage = Self { path, lines, written: true, looked: Mono::default() };
         if !fresh.is_empty() {
             damage.write();
         }
@@ -66,6 +68,10 @@ impl Damage {
             return false;
         }
         self.looked = now;
+        if !self.written {
+            self.write();
+            return false;
+        }
         matches!(self.path.try_exists(), Ok(false))
     }
 
@@ -76,11 +82,12 @@ impl Damage {
         let _ = std::fs::remove_file(&self.path);
     }
 
-    fn write(&self) {
+    fn write(&mut self) {
         let text = self.lines.join("\n") + "\n";
         let written = replace_file(&self.path, text.as_bytes());
         // Durable before the log is ever rewritten.
         let synced = written.and_then(|()| std::fs::File::open(&self.path)?.sync_all());
+        self.written = synced.is_ok();
         if let Err(error) = synced {
             tracing::warn!(%error, "the file {FILE} cannot be written");
         }

@@ -8,7 +8,7 @@ use rcgen::KeyPair;
 
 use crate::config::Config;
 use crate::disk::identity::{IDENTITY, JOINING, REGISTERS, REGISTERS_COPY, VOTE};
-use crate::disk::{Files, Identity, Joining, Registry, Vote, files, sealed};
+use crate::disk::{Files, Identity, Joining, Registry, Vote, files, registry, sealed};
 use crate::election::{Ballot, Register, Registers, Stamp, Voters};
 use crate::features;
 use crate::ids::{ClusterId, NodeId, Term};
@@ -17,6 +17,9 @@ use crate::trust::{Admission, Authority, ClusterSettings, Member, Members, Signe
 
 /// So far a sole voter jumps when its vote is lost: terms grow by one an election, so this clears all it may have held.
 const JUMP: u64 = 1 << 20;
+/// By how much at most the run's number grows where the clock does not tell it: a disk that was given an older copy, on a
+/// machine whose clock begins anew at every start, would else number two runs alike.
+const STRIDE: u64 = 1 << 16;
 
 /// The node's secrets, ready for use.
 pub struct Genesis {
@@ -28,12 +31,14 @@ pub struct Genesis {
     pub cluster: ClusterId,
     /// What is the same for all its members.
     pub settings: ClusterSettings,
-    /// The ballot, and the incarnation of this start, durable already.
+    /// The ballot, and the incarnation of this start; durable already unless it is `owed`.
     pub vote: Vote,
     /// What voters have decided, as far as this node knows.
     pub registers: Registers,
     /// Whether the cluster was made just now.
     pub fresh: bool,
+    /// Whether the disk takes no writes, so that `vote` is yet to be made durable.
+    pub owed: bool,
 }
 
 impl Genesis {
@@ -161,11 +166,12 @@ pub fn load_traced(
     if identity.chain.is_empty() {
         first_member(files, &mut identity, &key, config, wall, fresh)?;
     }
-    let mut registry = registry(files)?;
+    let mut registry = known_registry(files)?;
     if registry.is_none() && identity.chain.len() == 1 && !matches!(read_vote(files), Ok(Some(_))) {
         registry = traces(id_of(&key)).map(|traces| alone(&identity, id_of(&key), &traces));
     }
     let vote = next_vote(files, registry.as_ref(), id_of(&key), wall)?;
+    let owed = !keep_vote(files, &vote)?;
     Ok(Genesis {
         cluster: cluster_of(&identity)?,
         settings: ClusterSettings { pods: identity.pods.unwrap_or(config.pods), services: identity.service_range },
@@ -174,6 +180,7 @@ pub fn load_traced(
         key,
         vote,
         fresh,
+        owed,
     })
 }
 
@@ -348,9 +355,9 @@ fn registers_of(records: impl IntoIterator<Item = SignedMember>) -> Registers {
 }
 
 /// Reads the registers; `None` if they are lost.
-fn registry(files: &dyn Files) -> Result<Option<Registry>, GenesisError> {
+fn known_registry(files: &dyn Files) -> Result<Option<Registry>, GenesisError> {
     for name in [REGISTERS, REGISTERS_COPY] {
-        match sealed::read::<Registry>(files, name) {
+        match registry::read(files, name) {
             Ok(Some(registry)) => return Ok(Some(registry)),
             Ok(None) => tracing::warn!("the file {name} is not there"),
             Err(sealed::SealError::Damaged { reason, .. }) => tracing::warn!(%reason, "the file {name} is damaged"),
@@ -377,10 +384,10 @@ fn read_vote(files: &dyn Files) -> Result<Option<Vote>, GenesisError> {
     }
 }
 
-/// Raises the incarnation, durably. If the vote is lost (rule 22), a sole voter goes on at a term above all it may have
+/// Raises the incarnation. If the vote is lost (rule 22), a sole voter goes on at a term above all it may have
 /// held; any other comes back as none, and is made a voter anew by a leader. So does one that has lost the registers
 /// which other voters count on.
-fn next_vote(files: &mut dyn Files, registry: Option<&Registry>, me: NodeId, wall: Wall) -> Result<Vote, GenesisError> {
+fn next_vote(files: &dyn Files, registry: Option<&Registry>, me: NodeId, wall: Wall) -> Result<Vote, GenesisError> {
     let mut vote = match (read_vote(files)?, registry) {
         (Some(vote), registry) if vote.ballot.is_some() => {
             let sole = vote.ballot.as_ref().is_some_and(|ballot| ballot.voters.only(&me));
@@ -389,9 +396,24 @@ fn next_vote(files: &mut dyn Files, registry: Option<&Registry>, me: NodeId, wal
         (_, registry) => lost_vote(registry, me, wall),
     };
     // Ahead of every earlier run also where the disk was given an older copy, which has forgotten some.
-    vote.incarnation = incarnation(wall).max(vote.incarnation + 1);
-    sealed::write(files, VOTE, &vote)?;
+    vote.incarnation = incarnation(wall).max(vote.incarnation + rand::random_range(1..STRIDE));
     Ok(vote)
+}
+
+/// Makes the vote durable. Returns `false` if the disk takes no writes: the agent runs from memory then, and nothing that
+/// depends on the vote is said until it is written.
+fn keep_vote(files: &mut dyn Files, vote: &Vote) -> Result<bool, GenesisError> {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match sealed::write(files, VOTE, vote) {
+        Ok(()) => Ok(true),
+        Err(sealed::SealError::Io { error, .. })
+            if matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull) =>
+        {
+            tracing::error!("the data folder cannot be written: {error}: starting from what is there");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn lost_vote(registry: Option<&Registry>, me: NodeId, wall: Wall) -> Vote {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::config::{NODE_PORTS, Settings};
 use crate::disk::identity::REGISTERS;
-use crate::disk::{FolderFiles, Registry, look, sealed};
+use crate::disk::{FolderFiles, look, registry};
 use crate::ids::{NodeId, Uid};
 use crate::object::kinds::KINDS;
 use crate::object::{Key, Kind, kinds, schema};
@@ -95,7 +95,7 @@ pub fn path(key: &Key) -> String {
 pub fn read(folder: &Path, key: &Key) -> anyhow::Result<History> {
     let identity = invite::identity(folder)?;
     let files = FolderFiles::open(folder.to_owned()).with_context(|| folder.display().to_string())?;
-    let registry: Registry = sealed::read(&files, REGISTERS)?.unwrap_or_default();
+    let registry = registry::read(&files, REGISTERS)?.unwrap_or_default();
     let members = Members::of(genesis::cluster_of(&identity)?, registry.registers.values().map(|r| r.value.as_slice()));
     let edits = edits(folder, key)?;
     let node = |edit: &Edit| {

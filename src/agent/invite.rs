@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::disk::identity::{IDENTITY, REGISTERS};
-use crate::disk::{FolderFiles, Identity, Registry, sealed};
+use crate::disk::{FolderFiles, Identity, registry, sealed};
 use crate::ids::NodeId;
 use crate::trust::{Token, TokenId};
 
@@ -46,7 +46,7 @@ pub fn cluster(folder: &Path) -> anyhow::Result<String> {
 pub fn level(folder: &Path) -> anyhow::Result<u32> {
     identity(folder)?;
     let files = FolderFiles::open(folder.to_owned()).with_context(|| folder.display().to_string())?;
-    let registry: Option<Registry> = sealed::read(&files, REGISTERS).with_context(|| folder.display().to_string())?;
+    let registry = registry::read(&files, REGISTERS).with_context(|| folder.display().to_string())?;
     Ok(genesis::level_of(&registry.unwrap_or_default().registers))
 }
 

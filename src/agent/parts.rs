@@ -108,7 +108,8 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
     // The loop is gone only when the agent ends; then nobody waits for a report.
     let writer = Writer::spawn(log, move |report| drop(reporter.blocking_send(report)));
     let (vote, registers) = (site.genesis.vote.clone(), site.genesis.registers.clone());
-    let votes = Votes::spawn(site.files()?, vote, registers, move |report| drop(also.blocking_send(report)));
+    let (files, owed) = (site.files()?, site.genesis.owed);
+    let votes = Votes::spawn(files, vote, registers, owed, move |report| drop(also.blocking_send(report)));
     let (address, directory) = (watched.address.subscribe(), watched.directory.clone());
     site.watch(watched);
     let driver = Driver {
@@ -222,7 +223,12 @@ impl Site<'_> {
         let admin = certificates.admin.borrow().clone();
         match (first, admin) {
             (Err(reason), _) if self.genesis.identity.authority_key.is_some() => return Err(anyhow!(reason)),
-            (_, Some(admin)) => access.write(&admin, &access.contexts(&handle.snapshot(), address))?,
+            (_, Some(admin)) => {
+                if let Err(error) = access.write(&admin, &access.contexts(&handle.snapshot(), address)) {
+                    // It is written again as soon as anything changes.
+                    tracing::warn!("{error:#}");
+                }
+            }
             (_, None) => tracing::info!("the API waits for a member that signs its certificate"),
         }
         let admin = certificates.admin.subscribe();

@@ -35,6 +35,16 @@ pub enum FolderError {
     },
 }
 
+/// Opens what is locked. On a disk that is read-only it can be locked all the same, if it is there.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let path = path.join("lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    match lock {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+        lock => lock,
+    }
+}
+
 impl DataFolder {
     /// Opens the folder, which is made (readable by root only) if it is not there, and locks it.
     ///
@@ -43,8 +53,7 @@ impl DataFolder {
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let unwritable = |error| FolderError::Unwritable { path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unwritable)?;
-        let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
+        let lock = lock_file(path);
         let lock = Flock::lock(lock.map_err(unwritable)?, FlockArg::LockExclusiveNonblock)
             .map_err(|_| FolderError::InUse { path: path.to_owned() })?;
         Ok(Self { path: path.to_owned(), _lock: lock })

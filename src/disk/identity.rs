@@ -16,6 +16,10 @@ pub const VOTE: &str = "vote";
 pub const REGISTERS: &str = "registers";
 /// The name of its copy, written after it: small, and not to be had from anywhere else where one node is all.
 pub const REGISTERS_COPY: &str = "registers-copy";
+/// The names of what changed in them since: see [`super::registry`].
+pub const REGISTERS_LOG: &str = "registers-log";
+/// The name of its copy.
+pub const REGISTERS_LOG_COPY: &str = "registers-log-copy";
 /// The name of the file of one that is about to join.
 pub const JOINING: &str = "joining";
 

@@ -12,6 +12,8 @@ use super::frame::{self, Found, Preface, SEGMENT_MARK};
 
 /// A segment that has grown past this many bytes is followed by a new one.
 pub const SEGMENT_BYTES: u64 = 4 << 20;
+/// How much room a disk has at least that takes writes.
+const PROBE: usize = 1 << 18;
 
 /// A log open for appending.
 #[derive(Debug)]
@@ -58,9 +60,9 @@ impl<F: Files> Log<F> {
     /// What the file layer says.
     pub fn open(mut files: F) -> io::Result<(Self, Recovered)> {
         for name in files.list()?.iter().filter(|name| segment_number(name).is_some()) {
-            files.sync(name)?;
+            unless_read_only(files.sync(name))?;
         }
-        files.sync_folder()?;
+        unless_read_only(files.sync_folder())?;
         let mut segments = read_segments(&files)?;
         let dead = take_dead(&mut segments).into_iter().map(segment_name);
         let drafts = files.list()?.into_iter().filter(|name| name.ends_with(".tmp"));
@@ -125,6 +127,17 @@ impl<F: Files> Log<F> {
             self.next_segment();
         }
         Ok(())
+    }
+
+    /// Looks whether the disk takes writes, and leaves no trace.
+    ///
+    /// # Errors
+    /// What the file layer says.
+    pub fn probe(&mut self) -> io::Result<()> {
+        const NAME: &str = "probe.tmp";
+        let tried = self.files.append(NAME, &[0; PROBE]).and_then(|()| self.files.sync(NAME));
+        remove_if_there(&mut self.files, NAME)?;
+        tried
     }
 
     /// Replaces everything before by `records`, which must hold all that is still wanted. A crash at any point
@@ -206,6 +219,11 @@ impl<F: Files> Log<F> {
         self.current = number;
         (self.written, self.durable, self.named) = (0, 0, false);
     }
+}
+
+/// On a disk that cannot be written there is nothing to make durable.
+fn unless_read_only(synced: io::Result<()>) -> io::Result<()> {
+    synced.or_else(|error| if error.kind() == io::ErrorKind::ReadOnlyFilesystem { Ok(()) } else { Err(error) })
 }
 
 /// Puts together what segments hold, and says what is not as it was written.

@@ -13,6 +13,7 @@ mod frame;
 pub mod identity;
 pub mod log;
 pub mod memory;
+pub mod registry;
 pub mod sealed;
 pub mod votes;
 pub mod writer;

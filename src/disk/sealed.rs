@@ -44,7 +44,7 @@ pub fn write<T: Serialize>(files: &mut dyn Files, name: &str, content: &T) -> Re
 ///
 /// # Errors
 /// [`SealError`] if it cannot be read, or is damaged or of another kind or version.
-pub fn read<T: DeserializeOwned>(files: &dyn Files, name: &str) -> Result<Option<T>, SealError> {
+pub fn read<T: DeserializeOwned>(files: &(impl Files + ?Sized), name: &str) -> Result<Option<T>, SealError> {
     let bytes = match files.read(name) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -57,6 +57,21 @@ pub fn read<T: DeserializeOwned>(files: &dyn Files, name: &str) -> Result<Option
         return Err(damaged("its checksum does not match"));
     }
     serde_json::from_slice(body).map(Some).map_err(|e| damaged(&e.to_string()))
+}
+
+/// Returns the checksum in a sealed file's first line, and the file's length; `None` if there is none.
+///
+/// # Errors
+/// [`SealError::Io`].
+pub(super) fn sum(files: &(impl Files + ?Sized), name: &str) -> Result<Option<(u32, usize)>, SealError> {
+    let bytes = match files.read(name) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(SealError::Io { name: name.to_owned(), error }),
+    };
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let sum = std::str::from_utf8(line).ok().and_then(|line| u32::from_str_radix(line.rsplit(' ').next()?, 16).ok());
+    Ok(sum.map(|sum| (sum, bytes.len())))
 }
 
 fn seal(name: &str, body: &[u8]) -> String {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::election::{Ballot, Registers, SaveId};
 
 use super::files::Files;
-use super::identity::{REGISTERS, REGISTERS_COPY, Registry, VOTE, Vote};
+use super::identity::{Registry, VOTE, Vote};
+use super::registry::Ledger;
 use super::sealed::{self, SealError};
 use super::writer::{Place, Report};
 
@@ -38,16 +39,20 @@ struct Waiting {
 }
 
 impl Votes {
-    /// Starts the thread. `vote` and `registers` are what the files hold. `report` is called on it.
+    /// Starts the thread. `vote` and `registers` are what the files hold; with `owed` the vote is not in its file yet, and is
+    /// written before all else. `report` is called on it.
     pub fn spawn(
         files: impl Files + 'static,
         vote: Vote,
         registers: Registers,
+        owed: bool,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Self {
         let desk = Arc::new(Desk::default());
         let voters = vote.ballot.as_ref().map(|b| b.voters.clone()).unwrap_or_default();
-        let clerk = Clerk { files, vote, registry: Registry { voters, registers }, report, desk: Arc::clone(&desk) };
+        let registry = Registry { voters, registers };
+        let ledger = Ledger::new(registry.clone());
+        let clerk = Clerk { files, vote, registry, ledger, owed, report, desk: Arc::clone(&desk) };
         let thread = std::thread::Builder::new().name("votes".into()).spawn(move || clerk.run());
         Self { desk, thread: Some(thread.expect("the system can start a thread")) }
     }
@@ -89,12 +94,17 @@ struct Clerk<F, R> {
     files: F,
     vote: Vote,
     registry: Registry,
+    ledger: Ledger,
+    owed: bool,
     report: R,
     desk: Arc<Desk>,
 }
 
 impl<F: Files, R: FnMut(Report)> Clerk<F, R> {
     fn run(mut self) {
+        if self.owed && !self.insist(true, false) {
+            return;
+        }
         while let Some((id, ballot, registers)) = self.desk.take() {
             let new_vote = ballot.is_some();
             if let Some(ballot) = ballot {
@@ -141,8 +151,7 @@ impl<F: Files, R: FnMut(Report)> Clerk<F, R> {
             sealed::write(&mut self.files, VOTE, &self.vote)?;
         }
         if registry {
-            sealed::write(&mut self.files, REGISTERS, &self.registry)?;
-            sealed::write(&mut self.files, REGISTERS_COPY, &self.registry)?;
+            self.ledger.save(&mut self.files, &self.registry)?;
         }
         Ok(())
     }
@@ -150,7 +159,9 @@ impl<F: Files, R: FnMut(Report)> Clerk<F, R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::REGISTERS;
     use super::super::memory::MemoryFiles;
+    use super::super::registry;
     use super::*;
     use crate::election::{Register, Voters};
     use crate::ids::{NodeId, Term};
@@ -159,7 +170,7 @@ mod tests {
     fn start(files: &MemoryFiles) -> (Votes, Receiver<Report>) {
         let (reports, seen) = channel();
         let vote = Vote { incarnation: 3, ..Vote::default() };
-        (Votes::spawn(files.clone(), vote, Registers::new(), move |r| drop(reports.send(r))), seen)
+        (Votes::spawn(files.clone(), vote, Registers::new(), false, move |r| drop(reports.send(r))), seen)
     }
 
     fn ballot(term: u64) -> Ballot {
@@ -183,7 +194,7 @@ mod tests {
         assert_eq!(seen.recv().expect("a report"), Report::Saved(SaveId(1)));
         files.crash(0);
         assert_eq!(vote(&files), Vote { incarnation: 3, ballot: Some(ballot(7)), term: Term(0) });
-        let kept: Registry = sealed::read(&files, REGISTERS).expect("is whole").expect("is there");
+        let kept = registry::read(&files, REGISTERS).expect("is whole").expect("is there");
         assert_eq!((kept.voters, kept.registers), (ballot(7).voters, registers(1)));
     }
 
@@ -196,7 +207,7 @@ mod tests {
         votes.save(SaveId(3), Some(ballot(9)), None);
         while seen.recv().expect("a report") != Report::Saved(SaveId(3)) {}
         assert_eq!(vote(&files).ballot, Some(ballot(9)));
-        let kept: Registry = sealed::read(&files, REGISTERS).expect("is whole").expect("is there");
+        let kept = registry::read(&files, REGISTERS).expect("is whole").expect("is there");
         assert_eq!((kept.voters, kept.registers), (ballot(9).voters, registers(2)));
     }
 
@@ -211,6 +222,21 @@ mod tests {
         assert_eq!(seen.recv().expect("a report"), Report::Recovered(Place::Votes));
         assert_eq!(seen.recv().expect("a report"), Report::Saved(SaveId(1)));
         assert_eq!(vote(&files).ballot, Some(ballot(1)));
+    }
+
+    #[test]
+    fn a_vote_that_is_owed_is_written_before_all_else() {
+        let files = MemoryFiles::default();
+        files.fail_after(0);
+        let (reports, seen) = channel();
+        let owed = Vote { incarnation: 9, ballot: Some(ballot(3)), ..Vote::default() };
+        let votes = Votes::spawn(files.clone(), owed.clone(), Registers::new(), true, move |r| drop(reports.send(r)));
+        assert!(matches!(seen.recv().expect("a report"), Report::Trouble(Place::Votes, _)), "told at once");
+        votes.save(SaveId(1), None, Some(registers(1)));
+        files.repair();
+        assert_eq!(seen.recv().expect("a report"), Report::Recovered(Place::Votes));
+        assert_eq!(seen.recv().expect("a report"), Report::Saved(SaveId(1)));
+        assert_eq!(vote(&files), owed);
     }
 
     #[test]

@@ -17,8 +17,13 @@ pub const QUEUE: usize = 1_024;
 pub const LAZY: Duration = Duration::from_secs(2);
 /// How long to wait after a failed write before the next try.
 pub const RETRY: Duration = Duration::from_millis(500);
+/// How long to wait after a rewrite that failed where there was too much to keep: it takes everything alive.
+pub const REWRITE: Duration = Duration::from_secs(10);
 /// A log smaller than this is not compacted.
 pub const COMPACT_BYTES: u64 = 8 << 20;
+/// How much is kept for a disk that takes no writes, in bytes of records. What comes beyond that is written, once it
+/// takes them again, by writing all that is alive.
+pub const BACKLOG: usize = 16 << 20;
 
 /// Something to write.
 #[derive(Debug)]
@@ -104,6 +109,10 @@ pub(super) struct State<F, R> {
     unsynced: Vec<Vec<u8>>,
     /// How many of them are in the log.
     appended: usize,
+    /// How many bytes they have.
+    bytes: usize,
+    /// There was too much to keep: only a compaction makes durable what was handed in.
+    forgotten: bool,
     /// The last batch among them.
     last: Option<PersistId>,
     /// When they must be durable.
@@ -117,8 +126,9 @@ pub(super) struct State<F, R> {
 impl<F: Files, R: FnMut(Report)> State<F, R> {
     pub(super) fn new(log: Log<F>, report: R) -> Self {
         let limit = COMPACT_BYTES;
-        let (unsynced, appended) = (Vec::new(), 0);
-        Self { log, report, unsynced, appended, last: None, due: None, trouble: None, limit, asked: false }
+        let (unsynced, appended, bytes) = (Vec::new(), 0, 0);
+        let (forgotten, trouble, asked) = (false, None, false);
+        Self { log, report, unsynced, appended, bytes, forgotten, last: None, due: None, trouble, limit, asked }
     }
 
     fn run(mut self, inbox: &Receiver<Job>) {
@@ -149,13 +159,31 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
     pub(super) fn take(&mut self, job: Job) {
         match job {
             Job::Append { id, records, urgent } => {
-                self.unsynced.extend(records);
+                self.keep(records);
                 self.last = Some(id);
                 let due = Instant::now() + if urgent { Duration::ZERO } else { LAZY };
                 self.due = Some(self.due.map_or(due, |d| d.min(due)));
             }
             Job::Compact(records) => self.compact(&records),
         }
+    }
+
+    /// Keeps records until they are durable; while the disk refuses, no more than [`BACKLOG`].
+    fn keep(&mut self, records: Vec<Vec<u8>>) {
+        if self.forgotten {
+            return;
+        }
+        self.bytes += records.iter().map(Vec::len).sum::<usize>();
+        self.unsynced.extend(records);
+        if self.trouble.is_some() && self.bytes > BACKLOG {
+            self.forgotten = true;
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.unsynced = Vec::new();
+        (self.appended, self.bytes) = (0, 0);
     }
 
     /// Lets no more time pass before the next sync, or the next try.
@@ -166,8 +194,10 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
 
     /// Appends what came and syncs when it is due.
     pub(super) fn flush(&mut self) {
-        let result = self.append().and_then(|()| self.sync_if_due());
+        let result = if self.forgotten { self.look_again() } else { self.append().and_then(|()| self.sync_if_due()) };
         match result {
+            // A compaction is to come.
+            Ok(()) if self.forgotten => {}
             Ok(()) => {
                 if self.trouble.take().is_some() {
                     (self.report)(Report::Recovered(Place::Log));
@@ -194,13 +224,23 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
         Ok(())
     }
 
+    /// Looks whether the disk takes writes again, and if it does asks for all that is alive.
+    fn look_again(&mut self) -> io::Result<()> {
+        if self.asked || self.due.is_none_or(|due| due > Instant::now()) {
+            return Ok(());
+        }
+        self.log.probe()?;
+        (self.asked, self.due) = (true, None);
+        (self.report)(Report::Grown);
+        Ok(())
+    }
+
     fn sync_if_due(&mut self) -> io::Result<()> {
         if self.due.is_none_or(|due| due > Instant::now()) {
             return Ok(());
         }
         self.log.sync()?;
-        self.unsynced.clear();
-        self.appended = 0;
+        self.forget();
         self.due = None;
         if let Some(id) = self.last.take() {
             (self.report)(Report::Persisted(id));
@@ -215,10 +255,16 @@ impl<F: Files, R: FnMut(Report)> State<F, R> {
     fn compact(&mut self, records: &[Vec<u8>]) {
         // What is unsynced is older than `records`, which therefore hold it; it still has to be acknowledged.
         self.due = self.last.map(|_| Instant::now());
-        if let Err(error) = self.log.compact(records) {
-            // Nothing that was appended and not synced may be taken for written.
-            self.appended = 0;
-            tracing::warn!(%error, "the log cannot be compacted");
+        match self.log.compact(records) {
+            Ok(()) => self.forgotten = false,
+            Err(error) => {
+                // Nothing that was appended and not synced may be taken for written.
+                self.appended = 0;
+                tracing::warn!(%error, "the log cannot be compacted");
+                if self.forgotten {
+                    self.due = Some(Instant::now() + REWRITE);
+                }
+            }
         }
         self.limit = COMPACT_BYTES.max(self.log.bytes() * 4);
         self.asked = false;
@@ -268,6 +314,47 @@ mod tests {
         assert_eq!(seen.recv().expect("a report"), Report::Recovered(Place::Log));
         files.crash(0);
         assert_eq!(records(&files), ["1"]);
+    }
+
+    #[test]
+    fn what_a_full_disk_makes_wait_is_bounded_and_durable_in_the_end() {
+        let files = MemoryFiles::default();
+        let (reports, seen) = channel();
+        let mut state = State::new(Log::open(files.clone()).expect("opens").0, move |r| drop(reports.send(r)));
+        files.fail_after(0);
+        let large = |id: u64| Job::Append { id: PersistId(id), records: vec![vec![7; 1 << 20]], urgent: true };
+        for id in 1..100 {
+            state.take(large(id));
+            state.flush();
+            assert!(state.bytes <= BACKLOG + (1 << 20) && state.unsynced.len() <= 17, "{} bytes", state.bytes);
+        }
+        assert!(matches!(seen.try_recv(), Ok(Report::Trouble(Place::Log, _))));
+        state.hurry();
+        state.flush();
+        assert!(seen.try_recv().is_err(), "told once, and nothing is asked for while there is no room");
+        // There is room for a look, and then for no more.
+        files.repair();
+        state.hurry();
+        state.flush();
+        assert_eq!(seen.try_recv(), Ok(Report::Grown));
+        let alive = || Job::Compact(vec![b"all".to_vec(), b"alive".to_vec()]);
+        files.fail_after(0);
+        state.take(alive());
+        state.flush();
+        assert!(seen.try_recv().is_err(), "nothing is durable: {:?}", records(&files));
+        files.repair();
+        state.hurry();
+        state.flush();
+        assert_eq!(seen.try_recv(), Ok(Report::Grown), "asked once more");
+        state.take(alive());
+        state.flush();
+        assert_eq!(seen.try_recv(), Ok(Report::Persisted(PersistId(99))));
+        assert_eq!(seen.try_recv(), Ok(Report::Recovered(Place::Log)));
+        state.take(append(100, true));
+        state.flush();
+        files.crash(0);
+        assert_eq!(records(&files), ["all", "alive", "100"]);
+        assert!(files.list().expect("lists").iter().all(|name| name.ends_with(".log")));
     }
 
     #[test]

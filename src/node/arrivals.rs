@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::gossip;
 use crate::ids::NodeId;
 use crate::object::{Key, Note, NoteType, kinds};
-use crate::store::{Merged, Quarantined, Verified};
+use crate::store::record::Body;
+use crate::store::{Merged, Quarantined, Slot, Verified};
 use crate::time::{Mono, Now};
 
 use super::Node;
@@ -59,6 +60,11 @@ impl Arrivals {
     }
 }
 
+/// Tells whether a record is shown only when it is durable.
+fn waits_for_the_disk(record: &Verified) -> bool {
+    !matches!(record.record().body, Body::Event { .. } | Body::Register { slot: Slot::Observation, .. })
+}
+
 impl Node {
     /// Tells whether records wait to be merged: the next turn should come at once, and no more records before it.
     pub fn is_busy(&self) -> bool {
@@ -87,7 +93,10 @@ impl Node {
         while spent < SLICE {
             match self.arrivals.queue.pop_front() {
                 None => break,
+                // Of what it brought, something was let go.
+                Some(Arrival::Exchanged { .. }) if self.must_let_go() => {}
                 Some(Arrival::Exchanged { peer, began }) => self.exchanged(peer, began),
+                Some(Arrival::Record { record, .. }) if waits_for_the_disk(&record) && self.must_let_go() => {}
                 Some(Arrival::Record { from, record }) => {
                     let cost = self.store.cost(&record);
                     if spent > 0 && spent + cost > SLICE {

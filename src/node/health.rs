@@ -1,7 +1,9 @@
 //! How this node's disk is: whether it can be written, and whether all is there that was written.
 //!
 //! *A disk that refuses*: the node goes on from memory; what clients ask to be written is refused, since nobody can say
-//! when it could be answered.
+//! when it could be answered, and a leader decides nothing. What other members tell is merged as long as what waits for
+//! the disk is little ([`MOST_RECORDS`], [`MOST_BYTES`]); then only what is shown at once is. The rest comes with an
+//! exchange when the disk can be written again.
 //!
 //! *Records that are lost*: an owner that is not here may be one of them, so nothing is taken for gone because it is absent
 //! ([`Snapshot::is_complete`](crate::store::Snapshot::is_complete)), and a leader decides nothing on what it lacks. That
@@ -19,11 +21,18 @@ use super::{Node, Waiter};
 /// For how long a leader waits for what others hold before it decides on what it has.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How many records may wait for a disk that refuses.
+const MOST_RECORDS: usize = 10_000;
+/// How many bytes they may have.
+const MOST_BYTES: usize = 16 << 20;
+
 /// What is wrong with the disk.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Why it cannot be written.
     trouble: Option<String>,
+    /// Whether records of members were let go meanwhile.
+    missed: bool,
     /// What is lost, a sentence each.
     lost: Vec<String>,
     /// Since when this run knows.
@@ -36,6 +45,11 @@ impl Node {
         self.store.lost_records();
         self.health.lost = lost;
         self.tell_kubelet_of_the_disk();
+    }
+
+    /// Returns how many bytes of records are not durable yet.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.store.unsaved().1
     }
 
     /// Tells whether nothing is lost, as far as this node knows.
@@ -59,6 +73,11 @@ impl Node {
         self.health.trouble = trouble;
         self.tell_kubelet_of_the_disk();
         self.wake_kubelet(now, kubelet::Input::Changed);
+        if self.health.trouble.is_none() && std::mem::take(&mut self.health.missed) {
+            let all = self.peers.members.iter().map(|member| member.id);
+            let answering: Vec<NodeId> = all.filter(|id| self.peers.answers(id)).collect();
+            answering.into_iter().for_each(|peer| self.exchange(now, peer));
+        }
         if let Err(refused) = self.check_disk() {
             let message = format!("{refused}; what was asked before may take effect when it can be written again");
             for waiter in self.waiting.values_mut() {
@@ -75,6 +94,14 @@ impl Node {
     pub(super) fn check_disk(&self) -> Result<(), Rejected> {
         let Some(trouble) = &self.health.trouble else { return Ok(()) };
         Err(Rejected::Unavailable { message: format!("the disk of node {} takes no writes: {trouble}", self.name) })
+    }
+
+    /// Tells whether more waits for a disk that refuses than is good for the memory; notes that something is let go.
+    pub(super) fn must_let_go(&mut self) -> bool {
+        let (records, bytes) = self.store.unsaved();
+        let must = self.health.trouble.is_some() && (records >= MOST_RECORDS || bytes >= MOST_BYTES);
+        self.health.missed |= must;
+        must
     }
 
     /// Tells whether this node must not decide yet, since it may lack what its disk has lost and others hold.

@@ -261,7 +261,7 @@ impl Node {
         for _ in 0..ROUNDS {
             let events = self.fresh_events();
             self.dispatch(now, &events);
-            if self.leading.is_leader() && !self.must_learn_first(now) {
+            if self.leading.is_leader() && !self.must_learn_first(now) && self.check_disk().is_ok() {
                 self.place_pods(now);
                 self.run_work(now);
             }

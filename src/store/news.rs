@@ -41,11 +41,13 @@ impl Untold {
 pub(super) struct Unsaved {
     order: VecDeque<(PersistId, Arc<[u8]>)>,
     ids: BTreeSet<RecordId>,
+    bytes: usize,
 }
 
 impl Unsaved {
     fn add(&mut self, batch: PersistId, record: &Arc<[u8]>) {
         if self.ids.insert(RecordId::of(record)) {
+            self.bytes += record.len();
             self.order.push_back((batch, Arc::clone(record)));
         }
     }
@@ -55,6 +57,7 @@ impl Unsaved {
         let mut records = Vec::new();
         while let Some((_, record)) = self.order.pop_front_if(|(b, _)| *b <= batch) {
             self.ids.remove(&RecordId::of(&record));
+            self.bytes -= record.len();
             records.push(record);
         }
         records
@@ -126,6 +129,12 @@ impl Store {
     pub(super) fn forget_observation(&mut self, uid: Uid) {
         self.unwritten.remove(&uid);
         self.news.seen.remove(&uid);
+    }
+
+    /// Returns how many records are not durable yet that somebody waits for or that are not shown before, and how many
+    /// bytes they have.
+    pub fn unsaved(&self) -> (usize, usize) {
+        (self.unsaved.order.len(), self.unsaved.bytes)
     }
 
     /// Hands a record of this node to the next batch, and then to peers.

@@ -140,6 +140,7 @@ class Host:
     def end(self):
         self.kill()
         sh("umount", self.data / "log", check=False)
+        sh("umount", self.data, check=False)
         sh("ip", "netns", "del", self.space, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -208,6 +209,38 @@ class Story(unittest.TestCase):
         conditions = n1.ask("GET", "/api/v1/nodes/n1")[1]["status"]["conditions"]
         self.assertEqual([c["status"] for c in conditions if c["type"] == "DiskPressure"], ["True"])
         self.assertEqual(n1.logged().count("going on from memory"), 1)
+        filler.truncate(0)
+        eventually("writes to be taken again", lambda: n1.write("m-last")[0] in (201, 409), seconds=15)
+        eventually("the status to be quiet", lambda: not n1.disk(), seconds=15)
+        acknowledged = n1.maps()
+        n1.kill()
+        n1.start()
+        self.assertEqual(n1.maps(), acknowledged)
+
+    def test_4_a_start_on_a_full_disk_runs_from_memory_and_recovers(self):
+        n1 = self.host(1)
+        n1.start()
+        eventually("a write", lambda: n1.write("m-first")[0] in (201, 409))
+        before = n1.maps()
+        n1.kill(signal.SIGTERM)
+        shutil.copytree(n1.data, n1.folder / "kept")
+        sh("mount", "-t", "tmpfs", "-o", "size=4m", "none", n1.data)
+        shutil.copytree(n1.folder / "kept", n1.data, dirs_exist_ok=True)
+        filler = open(n1.data / "filler", "wb", buffering=0)
+        self.addCleanup(filler.close)
+        for size in (4096, 1):
+            try:
+                while filler.write(b"x" * size):
+                    pass
+            except OSError:
+                pass
+        size = len(n1.logged())
+        n1.start()
+        self.assertEqual(n1.maps(), before)
+        self.assertIn("the data folder cannot be written", n1.logged(size))
+        code, answer = n1.write("m-refused")
+        self.assertEqual((code, answer["reason"]), (503, "ServiceUnavailable"), answer)
+        self.assertTrue(eventually("the status to say so", n1.disk))
         filler.truncate(0)
         eventually("writes to be taken again", lambda: n1.write("m-last")[0] in (201, 409), seconds=15)
         eventually("the status to be quiet", lambda: not n1.disk(), seconds=15)

@@ -54,6 +54,8 @@ pub struct Disk {
     pub registers: Registers,
     pub saving: VecDeque<(SaveId, Option<Ballot>, Option<Registers>)>,
     pub slow: bool,
+    /// Whether the log takes no writes.
+    pub full: bool,
     /// When the last batch will be done: batches are done in order.
     pub busy_until: Duration,
     /// When the last save will be done.

@@ -10,6 +10,7 @@
 
 #[path = "../harness/config.rs"]
 mod config;
+mod disks;
 mod faults;
 mod host;
 mod invariants;

@@ -270,7 +270,11 @@ impl World {
         self.due.insert((self.now + delay, self.turn), due);
     }
 
-    fn give(&mut self, index: usize, input: Input) -> Result<(), String> {
+    /// Hands a host's agent an input, if it runs.
+    ///
+    /// # Errors
+    /// The name of the broken invariant, and how.
+    pub fn give(&mut self, index: usize, input: Input) -> Result<(), String> {
         let host = &mut self.hosts[index];
         let now = host.clock(self.now);
         let Some(node) = &mut host.node else { return Ok(()) };
@@ -382,8 +386,12 @@ impl World {
                 Seen::Nothing => {}
             }
         }
+        self.trace.count("disk writes");
         let delay = self.disk_delay(index, urgent);
         let host = &mut self.hosts[index];
+        if host.disk.full {
+            return host.disk.pending.push_back((id, records));
+        }
         let done = self.now + delay;
         let done = if urgent { done } else { done.max(host.disk.busy_until) };
         host.disk.busy_until = host.disk.busy_until.max(done);
@@ -396,6 +404,18 @@ impl World {
         let base = if urgent { 200..3_000 } else { 100_000..2_000_000 };
         let slow = if self.hosts[index].disk.slow { self.random.random_range(0..3_000_000) } else { 0 };
         Duration::from_micros(self.random.random_range(base) + slow)
+    }
+
+    /// Lets a host's log take no writes, or take them again.
+    ///
+    /// # Errors
+    /// The name of the broken invariant, and how.
+    pub fn fill_disk(&mut self, index: usize, full: bool) -> Result<(), String> {
+        self.hosts[index].disk.full = full;
+        if let (false, Some((id, _))) = (full, self.hosts[index].disk.pending.back()) {
+            self.disk_done(index, self.hosts[index].incarnation, *id)?;
+        }
+        self.give(index, Input::Disk { trouble: full.then(|| "it is full".to_owned()) })
     }
 
     fn disk_done(&mut self, index: usize, incarnation: u64, id: PersistId) -> Result<(), String> {
@@ -420,6 +440,7 @@ impl World {
         ballot: Option<skein::election::Ballot>,
         registers: Option<skein::election::Registers>,
     ) {
+        self.trace.count("disk writes");
         let delay = self.disk_delay(index, true);
         let host = &mut self.hosts[index];
         let done = (self.now + delay).max(host.disk.saving_until);

@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 
 use crate::config::Config;
 use crate::disk::identity::{REGISTERS, VOTE};
-use crate::disk::{DataFolder, Files, FolderFiles, Log, Registry, Vote, look, sealed};
+use crate::disk::{DataFolder, Files, FolderFiles, Log, Vote, look, registry, sealed};
 use crate::features;
 use crate::ids::{NodeId, Term, Uid};
 use crate::object::Key;
@@ -52,7 +52,7 @@ pub fn create(folder: &Path, to: &Path) -> anyhow::Result<Made> {
     let files = FolderFiles::open(folder.to_owned()).with_context(|| folder.display().to_string())?;
     let log = FolderFiles::open(folder.join("log")).and_then(|files| look(&files));
     let log = log.with_context(|| format!("the log in {} cannot be read", folder.display()))?;
-    let registry: Registry = sealed::read(&files, REGISTERS)?.unwrap_or_default();
+    let registry = registry::read(&files, REGISTERS)?.unwrap_or_default();
     let vote: Option<Vote> = sealed::read(&files, VOTE).unwrap_or_default();
     let (records, objects) = living(&log.records);
     let members = Members::of(genesis::cluster_of(&identity)?, registry.registers.values().map(|r| r.value.as_slice()));

@@ -1,0 +1,307 @@
+//! The file of the quorum registers, and the journal of what changed since it was written: a Lease that is renewed every
+//! two seconds must not have all registers written each time.
+//!
+//! The file, sealed, holds all; it has a copy. Behind it comes a journal, which has a copy too: it begins with the
+//! checksum of the file that it goes on from, then a frame a save. A frame's checksum goes over the one before, so that
+//! frames count only in their order; reading ends at the first that is not whole, which is one that nobody was told
+//! of, and of the two journals the longer one counts. Of a value that was there before a frame holds only what differs.
+//!
+//! A journal that has grown as large as the file, or in which a write has failed, is followed by a new file. An older
+//! journal beside it goes on from another file, and is not read.
+
+use minicbor::{Decode, Encode};
+
+use crate::election::{Register, Registers, Stamp};
+
+use super::files::{Files, remove_if_there};
+use super::identity::{REGISTERS, REGISTERS_COPY, REGISTERS_LOG, REGISTERS_LOG_COPY, Registry};
+use super::sealed::{self, SealError};
+
+/// A journal of fewer bytes is gone on with, however small the file is.
+const SMALL: usize = 64 << 10;
+/// What goes before a frame's payload: its length and checksum.
+const HEADER: usize = 8;
+
+/// A register that has changed.
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+struct Edit {
+    #[n(0)]
+    key: String,
+    #[n(1)]
+    stamp: Stamp,
+    /// How many bytes at the beginning and at the end of the value are as they were.
+    #[n(2)]
+    head: u64,
+    #[n(3)]
+    tail: u64,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    middle: Vec<u8>,
+}
+
+/// One save.
+#[derive(Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+struct Save {
+    #[n(0)]
+    edits: Vec<Edit>,
+}
+
+/// What is on disk, and how to go on from there.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    durable: Registry,
+    /// `None`: the file is to be written anew.
+    journal: Option<Journal>,
+}
+
+#[derive(Debug)]
+struct Journal {
+    /// The checksum of its last frame, or of the file.
+    last: u32,
+    bytes: usize,
+    most: usize,
+}
+
+impl Ledger {
+    /// Takes up what the files hold; a new journal begins with the first save.
+    pub fn new(durable: Registry) -> Self {
+        Self { durable, journal: None }
+    }
+
+    /// Makes a registry durable.
+    ///
+    /// # Errors
+    /// [`SealError::Io`]; call it again then.
+    pub fn save(&mut self, files: &mut dyn Files, registry: &Registry) -> Result<(), SealError> {
+        // Should anything fail, all is written anew.
+        let journal = self.journal.take();
+        let edits = edits(&self.durable, registry);
+        self.journal = Some(match (journal, edits) {
+            (Some(journal), Some(edits)) if journal.bytes < journal.most => journal.append(files, edits)?,
+            _ => begin(files, registry)?,
+        });
+        self.durable = registry.clone();
+        Ok(())
+    }
+}
+
+fn begin(files: &mut dyn Files, registry: &Registry) -> Result<Journal, SealError> {
+    sealed::write(files, REGISTERS, registry)?;
+    sealed::write(files, REGISTERS_COPY, registry)?;
+    for name in [REGISTERS_LOG, REGISTERS_LOG_COPY] {
+        remove_if_there(files, name).map_err(|error| SealError::Io { name: name.to_owned(), error })?;
+    }
+    let (last, size) = sealed::sum(files, REGISTERS)?.unwrap_or_default();
+    Ok(Journal { last, bytes: 0, most: SMALL.max(size) })
+}
+
+impl Journal {
+    fn append(self, files: &mut dyn Files, edits: Vec<Edit>) -> Result<Self, SealError> {
+        let payload = minicbor::to_vec(Save { edits }).expect("a vector takes any number of bytes");
+        let sum = checksum(self.last, &payload);
+        let mut bytes = if self.bytes == 0 { self.last.to_le_bytes().to_vec() } else { Vec::new() };
+        bytes.extend(u32::try_from(payload.len()).expect("registers are bounded").to_le_bytes());
+        bytes.extend(sum.to_le_bytes());
+        bytes.extend(payload);
+        for name in [REGISTERS_LOG, REGISTERS_LOG_COPY] {
+            let mut written = files.append(name, &bytes).and_then(|()| files.sync(name));
+            if self.bytes == 0 {
+                written = written.and_then(|()| files.sync_folder());
+            }
+            written.map_err(|error| SealError::Io { name: name.to_owned(), error })?;
+        }
+        Ok(Self { last: sum, bytes: self.bytes + bytes.len(), ..self })
+    }
+}
+
+fn checksum(before: u32, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&before.to_le_bytes());
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// Lists what has changed; `None` if a journal cannot say it: registers are gone, or the voters are others.
+fn edits(before: &Registry, now: &Registry) -> Option<Vec<Edit>> {
+    if before.voters != now.voters || before.registers.keys().any(|key| !now.registers.contains_key(key)) {
+        return None;
+    }
+    let changed = now.registers.iter().filter(|(key, register)| before.registers.get(*key) != Some(register));
+    Some(changed.map(|(key, register)| edit(key, before.registers.get(key), register)).collect())
+}
+
+fn edit(key: &str, before: Option<&Register>, now: &Register) -> Edit {
+    let (old, new) = (before.map_or(&[][..], |register| &register.value), &now.value);
+    let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let middle = new[head..new.len() - tail].to_vec();
+    Edit { key: key.to_owned(), stamp: now.stamp, head: head as u64, tail: tail as u64, middle }
+}
+
+/// Reads the registers as they are with the journal; `None` if there is no file of that name.
+///
+/// # Errors
+/// [`SealError`] if the file cannot be read or is damaged.
+pub fn read(files: &(impl Files + ?Sized), name: &str) -> Result<Option<Registry>, SealError> {
+    let Some(mut registry) = sealed::read::<Registry>(files, name)? else { return Ok(None) };
+    let Some((sum, _)) = sealed::sum(files, name)? else { return Ok(None) };
+    let journals = [REGISTERS_LOG, REGISTERS_LOG_COPY].map(|name| files.read(name).unwrap_or_default());
+    let saves = journals.iter().map(|journal| saves(journal, sum)).max_by_key(Vec::len).unwrap_or_default();
+    for edit in saves.into_iter().flat_map(|save| save.edits) {
+        if !apply(&mut registry.registers, edit) {
+            break;
+        }
+    }
+    Ok(Some(registry))
+}
+
+/// Reads the saves of a journal that goes on from the file of that checksum.
+fn saves(journal: &[u8], sum: u32) -> Vec<Save> {
+    let (mut saves, mut last) = (Vec::new(), sum);
+    let Some(mut rest) = journal.strip_prefix(&sum.to_le_bytes()[..]) else { return saves };
+    let word = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    while let Some((header, behind)) = rest.split_at_checked(HEADER) {
+        let length = usize::try_from(word(&header[..4])).unwrap_or(usize::MAX);
+        let Some((payload, behind)) = behind.split_at_checked(length) else { break };
+        let found = word(&header[4..]);
+        let save = (checksum(last, payload) == found).then(|| minicbor::decode::<Save>(payload).ok()).flatten();
+        let Some(save) = save else { break };
+        saves.push(save);
+        (last, rest) = (found, behind);
+    }
+    saves
+}
+
+fn apply(registers: &mut Registers, edit: Edit) -> bool {
+    let old = registers.get(&edit.key).map_or(&[][..], |register| &register.value);
+    let (Ok(head), Ok(tail)) = (usize::try_from(edit.head), usize::try_from(edit.tail)) else { return false };
+    if head.checked_add(tail).is_none_or(|kept| kept > old.len()) {
+        return false;
+    }
+    let value = [&old[..head], &edit.middle, &old[old.len() - tail..]].concat();
+    registers.insert(edit.key, Register { stamp: edit.stamp, value });
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryFiles;
+    use super::*;
+    use crate::election::Voters;
+    use crate::ids::{NodeId, Term};
+
+    fn register(seq: u64, value: &str) -> Register {
+        Register { stamp: Stamp { term: Term(3), seq }, value: value.into() }
+    }
+
+    fn lease(n: u64) -> Register {
+        let time = format!("2027-01-15T{:02}:{:02}:{:02}.{:06}Z", n / 1_800 % 24, n / 30 % 60, n * 2 % 60, n);
+        let text = format!(
+            r#"{{"metadata":{{"name":"operator","namespace":"default","uid":"7c5e0f0e-6a53-4a3c-9a39-1d0a3a7f9c11"}},"spec":{{"holderIdentity":"operator-7d4b9c6f5-x2x4v","leaseDurationSeconds":15,"renewTime":"{time}"}}}}"#
+        );
+        register(n, &text)
+    }
+
+    /// Three members, and a Lease renewed for the `n`th time.
+    fn registry(n: u64) -> Registry {
+        let members = (0..3).map(|m| (format!("member/{}", "ab".repeat(32 - m)), register(0, &"r".repeat(400))));
+        let voters = Voters { term: Term(3), version: 1, members: [NodeId([1; 32])].into(), ..Voters::default() };
+        let lease = [("lease/default/operator".to_owned(), lease(n))];
+        Registry { voters, registers: members.chain(lease).collect() }
+    }
+
+    fn found(files: &MemoryFiles) -> Option<Registry> {
+        read(files, REGISTERS).expect("is whole")
+    }
+
+    #[test]
+    fn a_lease_renewed_every_two_seconds_for_a_day_writes_under_10_mb() {
+        let mut files = MemoryFiles::default();
+        let mut ledger = Ledger::new(Registry::default());
+        ledger.save(&mut files, &registry(0)).expect("writes");
+        let before = files.written();
+        for n in 1..=43_200 {
+            ledger.save(&mut files, &registry(n)).expect("writes");
+        }
+        let written = files.written() - before;
+        println!("a Lease renewed for a day: {written} bytes, {} each", written / 43_200);
+        assert!(written < 10_000_000, "{written} bytes");
+        assert_eq!(found(&files), Some(registry(43_200)));
+    }
+
+    #[test]
+    fn what_was_saved_survives_a_crash_at_any_operation() {
+        let run = |files: &mut MemoryFiles| -> Option<u64> {
+            let mut ledger = Ledger::new(Registry::default());
+            let mut last = None;
+            for n in 0..6 {
+                let mut registry = registry(n);
+                // Once the voters change, and once a register goes.
+                registry.voters.version += u64::from(n >= 3);
+                if n >= 4 {
+                    registry.registers.pop_last();
+                }
+                if ledger.save(files, &registry).is_err() {
+                    break;
+                }
+                last = Some(n);
+            }
+            last
+        };
+        let mut whole = MemoryFiles::default();
+        run(&mut whole);
+        for torn in [0, 1, 40, 1_000] {
+            for at in 0..whole.operations() {
+                let mut files = MemoryFiles::default();
+                files.die_at(at);
+                let last = run(&mut files);
+                for names in [0, u64::MAX] {
+                    let files = files.copy();
+                    files.crash_with(names, |_| super::super::memory::Tail::Kept(torn));
+                    let both = [REGISTERS, REGISTERS_COPY].map(|name| read(&files, name).ok().flatten());
+                    let seen = both.into_iter().flatten().next();
+                    let stamp = |registry: &Registry| registry.registers["lease/default/operator"].stamp.seq;
+                    let seen = seen.as_ref().map(stamp);
+                    assert!(seen >= last && seen <= last.map_or(Some(0), |n| Some(n + 1)), "{at}: {seen:?}, {last:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_of_either_journal_loses_nothing_and_neither_does_a_lost_file() {
+        let mut files = MemoryFiles::default();
+        let mut ledger = Ledger::new(Registry::default());
+        for n in 0..4 {
+            ledger.save(&mut files, &registry(n)).expect("writes");
+        }
+        for name in [REGISTERS_LOG, REGISTERS_LOG_COPY] {
+            for offset in 0..files.read(name).expect("is there").len() {
+                files.damage(name, offset);
+                assert_eq!(found(&files), Some(registry(3)), "{name} at {offset}");
+                files.damage(name, offset);
+            }
+        }
+        files.remove(REGISTERS_LOG).expect("is there");
+        assert_eq!(found(&files), Some(registry(3)));
+        files.damage(REGISTERS, 100);
+        assert_eq!(read(&files, REGISTERS_COPY).expect("is whole"), Some(registry(3)));
+    }
+
+    #[test]
+    fn after_a_write_that_failed_all_is_written_anew() {
+        let mut files = MemoryFiles::default();
+        let mut ledger = Ledger::new(Registry::default());
+        ledger.save(&mut files, &registry(0)).expect("writes");
+        for failing in 0..8 {
+            files.fail_at(files.operations() + failing);
+            let n = failing + 1;
+            while ledger.save(&mut files, &registry(n)).is_err() {}
+            files.repair();
+            let after = files.copy();
+            after.crash(0);
+            assert_eq!(found(&after), Some(registry(n)), "the {failing}th operation fails");
+        }
+    }
+}

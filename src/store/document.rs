@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::ids::{NodeId, Uid};
 
 use super::leaves::{self, Delta, Leaf, Leaves};
+use super::leb::Reader;
 use super::lineage::{Lineage, Misfit};
 use super::scan::{self, Scanned};
 
@@ -117,6 +118,16 @@ impl Chunk {
     /// Returns its author, and its number among that one's changes.
     pub fn number(&self) -> (&[u8], u64) {
         (self.change.actor_id().to_bytes(), self.change.seq())
+    }
+
+    /// Reads the leaves of a document that has no other change, without bringing it to life: most objects are never
+    /// edited. `None` if it builds on others.
+    pub fn sole_leaves(&self) -> Option<Leaves> {
+        if !self.change.deps().is_empty() {
+            return None;
+        }
+        let ops = scanned(self.change.raw_bytes()).ok()?.ops;
+        ops.into_iter().map(|op| Some((op.key.to_owned(), leaf_of(scalar_of(op.put?)?)?))).collect()
     }
 
     /// Returns the hashes of the changes that it builds on.
@@ -295,6 +306,22 @@ fn scalar(leaf: &Leaf) -> ScalarValue {
     }
 }
 
+/// Reads a scalar by the number of its type in a change's columns.
+fn scalar_of((kind, bytes): (u64, &[u8])) -> Option<ScalarValue> {
+    let mut input = Reader(bytes);
+    Some(match kind {
+        0 => ScalarValue::Null,
+        1 => ScalarValue::Boolean(false),
+        2 => ScalarValue::Boolean(true),
+        3 => ScalarValue::Uint(input.unsigned().ok()?),
+        4 => ScalarValue::Int(input.signed().ok()?),
+        5 => ScalarValue::F64(f64::from_le_bytes(bytes.try_into().ok()?)),
+        6 => ScalarValue::Str(std::str::from_utf8(bytes).ok()?.into()),
+        7 => ScalarValue::Bytes(bytes.to_vec()),
+        _ => return None,
+    })
+}
+
 fn leaves_of(doc: &Automerge) -> Leaves {
     leaves_in(doc.map_range(ROOT, ..))
 }
@@ -399,6 +426,35 @@ mod tests {
         let b = Document::of(std::slice::from_ref(&second));
         assert!(!b.has(second.hash()));
         assert!(b.leaves().is_empty());
+    }
+
+    #[test]
+    fn the_leaves_of_a_sole_change_are_those_of_its_document() {
+        let leaves = [
+            Leaf::Null,
+            Leaf::Bool(false),
+            Leaf::Bool(true),
+            Leaf::Int(i64::MIN),
+            Leaf::Int(-1),
+            Leaf::Int(i64::MAX),
+            Leaf::Uint(u64::MAX),
+            Leaf::Float(-0.0),
+            Leaf::Float(1.5e300),
+            Leaf::Text(String::new()),
+            Leaf::Text("ünï".into()),
+            Leaf::Json(b"[]".to_vec()),
+            Leaf::Json(Vec::new()),
+        ];
+        let delta: Delta = leaves.into_iter().enumerate().map(|(n, leaf)| (format!("/{n:02}"), Some(leaf))).collect();
+        let mut document = Document::default();
+        let chunk = Chunk::read(&document.write(&actor(1), delta).unwrap().chunk).unwrap();
+        let alive = Document::of(std::slice::from_ref(&chunk));
+        assert_eq!(alive.leaves().len(), 13);
+        assert_eq!(chunk.sole_leaves().as_ref(), Some(alive.leaves()));
+        let next = Chunk::read(&document.write(&actor(1), put("/x", "1")).unwrap().chunk).unwrap();
+        assert_eq!(next.sole_leaves(), None, "it builds on another");
+        let nothing = Chunk::read(&Document::default().write_nothing(&actor(1)).chunk).unwrap();
+        assert_eq!(nothing.sole_leaves(), Some(Leaves::new()));
     }
 
     #[test]

@@ -25,18 +25,28 @@ fn rank_of(kept: &Kept) -> Option<Rank> {
     Some(rank(&Record::read(Arc::clone(&kept.record)).ok()?, &chunk))
 }
 
-/// Lists of an object's changes those that give way to others under their number, and what builds on them: a merge
-/// takes them out, the log may still hold them.
-pub(super) fn evicted<'a>(changes: &(impl Iterator<Item = (&'a Chunk, &'a Kept)> + Clone)) -> BTreeSet<Hash> {
+/// Lists of an object's changes those that are `misnamed` or give way to others under their number, and what builds on
+/// them: a merge takes them out, the log may still hold them.
+pub(super) fn evicted<'a>(
+    changes: &(impl Iterator<Item = (&'a Chunk, &'a Kept)> + Clone),
+    misnamed: BTreeSet<Hash>,
+) -> BTreeSet<Hash> {
+    let mut evicted = misnamed;
+    add_descendants(changes, &mut evicted);
     let mut numbered: BTreeMap<_, Vec<&Kept>> = BTreeMap::new();
-    for (chunk, kept) in changes.clone() {
+    for (chunk, kept) in changes.clone().filter(|(_, kept)| !evicted.contains(&kept.hash)) {
         numbered.entry(chunk.number()).or_default().push(kept);
     }
-    let mut evicted = BTreeSet::new();
     for mut rivals in numbered.into_values().filter(|rivals| rivals.len() > 1) {
         rivals.sort_by_key(|kept| rank_of(kept));
         evicted.extend(rivals.iter().map(|kept| kept.hash).filter(|hash| *hash != rivals[0].hash));
     }
+    add_descendants(changes, &mut evicted);
+    evicted
+}
+
+/// Adds the changes that build on those.
+fn add_descendants<'a>(changes: &(impl Iterator<Item = (&'a Chunk, &'a Kept)> + Clone), evicted: &mut BTreeSet<Hash>) {
     while !evicted.is_empty() {
         let before = evicted.len();
         let builds = |chunk: &Chunk| chunk.parents().any(|parent| evicted.contains(&parent));
@@ -46,7 +56,6 @@ pub(super) fn evicted<'a>(changes: &(impl Iterator<Item = (&'a Chunk, &'a Kept)>
             break;
         }
     }
-    evicted
 }
 
 impl Store {

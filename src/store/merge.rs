@@ -12,10 +12,11 @@ use crate::object::Key;
 use crate::time::Now;
 
 use super::bounds;
-use super::document::{Chunk, DocumentError};
+use super::document::{Actor, Chunk, DocumentError};
 use super::parts::{Birth, Grave, Kept, Mark, Object, Parts, to_json};
 use super::record::{Body, Record, Verified};
 use super::register::{Register, Slot, Stamp, Told};
+use super::rename::Naming;
 use super::repair::settle;
 use super::show::What;
 use super::state::Store;
@@ -83,11 +84,30 @@ impl Store {
         }
         let record = record.into_record();
         let uid = record.body.uid();
-        let merged = self.take_in_or_refuse(&record)?;
+        let merged = self.take_in_or_refuse(&record);
+        if record.author == self.scribe.node
+            && matches!(record.body, Body::Change { .. })
+            && merged != Ok(Merged::Known)
+        {
+            self.begin_another_run(record.incarnation);
+        }
+        let merged = merged?;
         if let (Merged::New, Some(uid)) = (merged, uid) {
             self.retry(uid);
         }
         Ok(merged)
+    }
+
+    /// Somebody else writes as this node does in this run, as a machine does that was set back to an earlier moment
+    /// while it ran: the numbers of what is written from now on are nobody else's.
+    fn begin_another_run(&mut self, found: u64) {
+        if found < self.scribe.incarnation {
+            return;
+        }
+        let time = u64::try_from(self.now.wall.millis()).unwrap_or(0);
+        self.scribe.incarnation = time.max(found.saturating_add(1));
+        self.actor = Actor::new(self.scribe.node, self.scribe.incarnation);
+        tracing::warn!("another has written under this run's numbers: this machine was set back while it ran");
     }
 
     /// Takes in what waited for an object, as far as it goes now.
@@ -154,8 +174,16 @@ impl Store {
             && birth.key != object.working.birth.key
         {
             let (known, given) = (object.working.birth.key.clone(), birth.key.clone());
-            return Err(MergeError::Name { uid, known, given });
+            match self.give_name(uid, &chunk, birth) {
+                Naming::Refused => return Err(MergeError::Name { uid, known, given }),
+                Naming::Waits => {
+                    self.waiting.push(uid, record);
+                    return Ok(Merged::Waiting { uid });
+                }
+                Naming::Taken => {}
+            }
         }
+        let known: &[Kept] = self.objects.get(&uid).map_or(&[], |object| &object.changes);
         if !chunk.parents().all(|parent| known.iter().any(|kept| kept.hash == parent)) {
             self.waiting.push(uid, record);
             return Ok(Merged::Waiting { uid });

@@ -72,6 +72,7 @@ mod range;
 mod reach;
 pub mod record;
 mod register;
+mod rename;
 mod render;
 mod repair;
 mod restore;

@@ -15,11 +15,13 @@ use crate::time::Now;
 use super::bounds;
 use super::document::{Chunk, Document, Hash};
 use super::evict::evicted;
-use super::leaves::Shape;
+use super::inflate::inflate;
+use super::leaves::{Leaves, Shape};
 use super::merge::{elder, merge_mark, merge_told};
 use super::parts::{Birth, Grave, Kept, Object, Parts, to_json};
 use super::record::{Body, Record, RecordError};
 use super::register::{Register, Slot, Stamp};
+use super::rename::named;
 use super::repair::settle;
 use super::state::{Config, Store, entry_of};
 
@@ -139,7 +141,7 @@ impl Store {
         self.snapshot.set_complete();
     }
 
-    fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {
+    fn open_object(&mut self, uid: Uid, mut pile: Pile, report: &mut OpenReport) {
         let name = pile.births.first().map(|(_, birth)| birth.key.to_string());
         let mut refuse = |index: usize, reason: &str| {
             let reason = format!("object {}: {reason}", name.as_ref().unwrap_or(&uid.to_string()));
@@ -147,16 +149,26 @@ impl Store {
         };
         let indexes: Vec<usize> =
             pile.changes.iter().map(|change| change.0).chain(pile.others.iter().map(|other| other.0)).collect();
-        let evicted = evicted(&pile.changes.iter().map(|(_, chunk, kept, _)| (chunk, kept)));
+        let (_, misnamed) = named(uid, &pile.births);
+        let evicted = evicted(&pile.changes.iter().map(|(_, chunk, kept, _)| (chunk, kept)), misnamed);
         let births = pile.births.into_iter().filter(|(hash, _)| !evicted.contains(hash)).map(|(_, birth)| birth);
         let Some(birth) = births.reduce(|one, other| elder(&one, other)) else {
             indexes.into_iter().for_each(|index| refuse(index, "its first change is missing"));
             return;
         };
-        let (document, changes, spec_changes) = assemble(pile.changes, &evicted, &mut refuse);
         let shape = Shape { kind: birth.key.kind, list_keys: self.list_keys };
+        let (intent, changes, spec_changes) = match sole(&pile.changes) {
+            Some(leaves) => {
+                let (_, _, kept, spec) = pile.changes.swap_remove(0);
+                (inflate(shape, &leaves), vec![kept], u64::from(spec))
+            }
+            None => {
+                let (document, changes, spec_changes) = assemble(pile.changes, &evicted, &mut refuse);
+                (settle(shape, &birth.key, &document).intent, changes, spec_changes)
+            }
+        };
         let mut parts = Parts::new(birth, &Value::Object(Map::new()));
-        parts.intent = to_json(&settle(shape, &parts.birth.key, &document).intent);
+        parts.intent = to_json(&intent);
         parts.spec_changes = spec_changes;
         let mut object = Object::new(parts);
         object.changes = changes;
@@ -226,17 +238,18 @@ fn sort(piles: &mut BTreeMap<Uid, Pile>, index: usize, record: Record) -> Result
         let chunk = Chunk::read(&record.raw[at.clone()]).map_err(|e| format!("object {uid}: {e}"))?;
         let kept = Kept { hash: chunk.hash(), record: Arc::clone(&record.raw), chunk: at.clone() };
         let pile = piles.entry(uid).or_default();
-        if let (Some((_, first)), Some(birth)) = (pile.births.first(), birth)
-            && first.key != birth.key
-        {
-            return Err(format!("object {uid} is {}, not {}", first.key, birth.key));
-        }
         pile.births.extend(birth.clone().map(|birth| (kept.hash, birth)));
         pile.changes.push((index, chunk, kept, *spec));
     } else {
         piles.entry(uid).or_default().others.push((index, record));
     }
     Ok(())
+}
+
+/// Reads the leaves of a document that has but one change, which is most of them.
+fn sole(changes: &[(usize, Chunk, Kept, bool)]) -> Option<Leaves> {
+    let [(_, chunk, ..)] = changes else { return None };
+    chunk.sole_leaves()
 }
 
 /// Makes the document of an object's changes and names those that have no place in it.

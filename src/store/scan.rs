@@ -61,6 +61,9 @@ pub struct Scanned<'a> {
 pub struct Op<'a> {
     /// The key of the root that it puts or deletes.
     pub key: &'a str,
+    /// The scalar that it puts: its type, as the format numbers it, and its bytes; `None` if it
+    /// deletes.
+    pub put: Option<(u64, &'a [u8])>,
     /// The operations that it replaces: number, and place of the actor in [`Scanned::actors`].
     pub preds: Vec<(u64, usize)>,
 }
@@ -163,13 +166,13 @@ impl<'a> Columns<'a> {
         if falses(self.insert)? != keys.len() as u64 {
             return Err(Refused::Malformed);
         }
-        self.check_values(keys.len())?;
+        let values = self.values(keys.len())?;
         let preds = self.preds(keys.len(), actors)?;
-        Ok(keys.into_iter().zip(preds).map(|(key, preds)| Op { key, preds }).collect())
+        Ok(keys.into_iter().zip(values).zip(preds).map(|((key, put), preds)| Op { key, put, preds }).collect())
     }
 
-    /// Checks that there is one value for each key, of a type that leaves have.
-    fn check_values(&self, rows: usize) -> Result<(), Refused> {
+    /// Reads one value for each key, of a type that leaves have.
+    fn values(&self, rows: usize) -> Result<Vec<Option<(u64, &'a [u8])>>, Refused> {
         const PUT: u64 = 1;
         const DELETE: u64 = 3;
         let (actions, metas) = (numbers(self.action, rows)?, numbers(self.value_meta, rows)?);
@@ -177,15 +180,19 @@ impl<'a> Columns<'a> {
             return Err(Refused::Malformed);
         }
         let mut values = Reader(self.value);
+        let mut read = Vec::with_capacity(rows);
         for (action, meta) in actions.into_iter().zip(metas) {
             let (kind, value) = (meta & 0xf, values.take(meta >> 4)?);
-            match action {
-                PUT => check_value(kind, value)?,
-                DELETE if kind == 0 && value.is_empty() => {}
+            read.push(match action {
+                PUT => {
+                    check_value(kind, value)?;
+                    Some((kind, value))
+                }
+                DELETE if kind == 0 && value.is_empty() => None,
                 _ => return Err(Refused::NotOurs("an action")),
-            }
+            });
         }
-        if values.0.is_empty() { Ok(()) } else { Err(Refused::Malformed) }
+        if values.0.is_empty() { Ok(read) } else { Err(Refused::Malformed) }
     }
 
     fn preds(&self, rows: usize, actors: usize) -> Result<Vec<Vec<(u64, usize)>>, Refused> {

@@ -177,6 +177,14 @@ impl Store {
         self.steps.push_back(Step { batch, key: key.clone(), what, ticket });
     }
 
+    /// Has what is on its way of an object not count any more; who waits is answered with what is there by then.
+    pub(super) fn forget_parts(&mut self, uid: Uid) {
+        for step in self.steps.iter_mut().filter(|step| step.is_about(uid)) {
+            let waits = step.ticket.is_some();
+            step.what = if waits { What::Look { uid, last: None } } else { What::Reveal };
+        }
+    }
+
     /// Answers when all that is on its way is durable.
     pub(super) fn follow(&mut self, key: &Key, uid: Uid) -> Receipt {
         let last = self.committed(key, uid).map(|committed| committed.entry);

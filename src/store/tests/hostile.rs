@@ -393,3 +393,130 @@ fn nothing_a_member_says_of_an_object_makes_showing_or_changing_it_panic() {
     rig.flush();
     assert_eq!(rig.visible(), visible);
 }
+
+#[test]
+fn of_two_first_changes_that_give_one_uid_two_names_the_same_stands_whichever_comes_first() {
+    let home = Rig::new(1);
+    let (uid, younger) = odd_birth(&home);
+    let elder = Birth { key: map_key("elder"), created: Wall(3), ..younger.clone() };
+    let (mut mad, mut other) = (Mad::new(2, 1), Mad::new(3, 1));
+    let (mut one, mut two) = (Document::default(), Document::default());
+    let records = [
+        (mad.write(&mut one, "/data/a", "younger"), Some(&younger)),
+        (mad.write(&mut one, "/data/a", "edited"), None),
+        (other.write(&mut two, "/data/a", "first"), Some(&elder)),
+        (other.write(&mut two, "/data/b", "second"), Some(&elder)),
+    ];
+    let mut records: Vec<Vec<u8>> = records
+        .into_iter()
+        .enumerate()
+        .map(|(n, (chunk, birth))| if n < 2 { mad.sign(uid, birth, &chunk) } else { other.sign(uid, birth, &chunk) })
+        .collect();
+    let fields = [("conditions/Seen".to_owned(), Some(Arc::from(&br#"{"type":"Seen","status":"True"}"#[..])))];
+    records.push(other.scribe.write(Draft::Told(uid, 9, &fields)).to_vec());
+    let mut outcomes = BTreeSet::new();
+    for flush in [true, false] {
+        for order in orders(records.len()) {
+            let mut rig = Rig::bare(7);
+            rig.take_all(&home);
+            for at in &order {
+                let _ = rig.merge(&records[*at]);
+                if flush {
+                    rig.flush();
+                }
+            }
+            rig.flush();
+            assert_eq!(rig.get(&map_key("odd")), None, "{order:?}");
+            let shown = rig.get(&map_key("elder")).expect("it is there");
+            assert_eq!(shown["data"], json!({"a": "first", "b": "second"}), "{order:?}");
+            outcomes.insert((format!("{:?}", rig.visible()), format!("{:?}", rig.store.held().sum())));
+            let before = rig.visible();
+            assert_eq!(rig.crash().refused, [], "{order:?}");
+            assert_eq!(rig.visible(), before, "{order:?}");
+        }
+    }
+    assert_eq!(outcomes.len(), 1);
+}
+
+/// Lists all orders of so many things.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for n in 0..count {
+        let longer = |order: &Vec<usize>| (0..=n).map(|at| [&order[..at], &[n], &order[at..]].concat()).collect();
+        orders = orders.iter().flat_map(|order| -> Vec<Vec<usize>> { longer(order) }).collect();
+    }
+    orders
+}
+
+#[test]
+fn a_user_who_waits_while_an_object_loses_its_name_is_answered() {
+    let mut rig = Rig::new(1);
+    let (uid, younger) = odd_birth(&rig);
+    let elder = Birth { key: map_key("elder"), created: Wall(3), ..younger.clone() };
+    let mut mad = Mad::new(2, 1);
+    let (mut one, mut two) = (Document::default(), Document::default());
+    let first = mad.write(&mut one, "/data/a", "younger");
+    rig.merge(&mad.sign(uid, Some(&younger), &first)).unwrap();
+    rig.flush();
+    let Receipt::Pending(ticket) = rig.try_as(Author::Client, update(config_map("odd", json!({"a": "mine"})))).unwrap()
+    else {
+        panic!("it is to be written")
+    };
+    let mut other = Mad::new(3, 1);
+    let chunk = other.write(&mut two, "/data/a", "elder");
+    rig.merge(&other.sign(uid, Some(&elder), &chunk)).unwrap();
+    assert!(rig.flush().iter().any(|(answered, _)| *answered == ticket));
+    assert_eq!(
+        (rig.get(&map_key("odd")), rig.get(&map_key("elder")).unwrap()["data"]["a"].as_str()),
+        (None, Some("elder"))
+    );
+}
+
+#[test]
+fn a_namespace_does_not_lose_its_uid_to_an_older_birth_of_another_name() {
+    let mut rig = Rig::new(1);
+    let shop = rig.entry(&Key::cluster(&kinds::NAMESPACE, "shop")).uid;
+    let mut mad = Mad::new(2, 1);
+    let key = Key::cluster(&kinds::NAMESPACE, "trap");
+    let birth = Birth { key, created: Wall(1), turn: 0, origin: None, namespace: None };
+    let chunk = mad.write(&mut Document::default(), "/metadata/labels/a", "b");
+    assert!(rig.merge(&mad.sign(shop, Some(&birth), &chunk)).is_err());
+    rig.flush();
+    assert!(rig.get(&Key::cluster(&kinds::NAMESPACE, "shop")).is_some());
+}
+
+#[test]
+fn a_machine_that_was_set_back_while_it_ran_writes_under_other_numbers_once_it_hears_of_it() {
+    let mut ran = Rig::new(1);
+    ran.create(config_map("note", json!({"a": "0"})));
+    let (mut witness, disk) = (Rig::bare(3), ran.disk.clone());
+    witness.take_all(&ran);
+    // Both go on from here with the same numbers.
+    let mut resumed = Rig::bare(1);
+    (resumed.store, _) = Store::open(config(1, 9), disk.clone(), start());
+    (ran.store, _) = Store::open(config(1, 9), disk, start());
+    resumed.disk = ran.disk.clone();
+    ran.update(config_map("note", json!({"a": "1"})));
+    resumed.update(config_map("note", json!({"a": "2"})));
+    witness.take_all(&ran);
+    for record in &ran.disk {
+        let _ = resumed.merge(record);
+    }
+    resumed.flush();
+    resumed.update(config_map("note", json!({"a": "3", "b": "4"})));
+    for record in &resumed.disk {
+        let _ = witness.merge(record);
+    }
+    witness.flush();
+    let data = witness.get(&map_key("note")).expect("it is there")["data"].clone();
+    assert_eq!(data, json!({"a": "3", "b": "4"}), "what it wrote after it heard of it is lost to nobody");
+    let count = resumed.disk.len();
+    for record in &resumed.disk.clone() {
+        let _ = resumed.merge(record);
+    }
+    resumed.update(config_map("note", json!({"a": "5"})));
+    let runs: BTreeSet<u64> = [&resumed.disk[count - 1], resumed.disk.last().expect("a record")]
+        .map(|raw| Verified::read(&raw[..]).expect("signed").record().incarnation)
+        .into();
+    assert_eq!(runs.len(), 1, "its own echo is nobody else's");
+}

@@ -73,6 +73,8 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 pub(super) struct Found {
     pub preface: Option<Preface>,
     pub records: Vec<Vec<u8>>,
+    /// Where each of them begins.
+    pub places: Vec<u64>,
     /// What cannot be read: from where to where.
     pub gaps: Vec<Gap>,
     /// Where the last frame ends that can be read; later, up to where all counts.
@@ -108,7 +110,10 @@ pub(super) fn read(bytes: &[u8]) -> Found {
             }
             match Preface::read(payload) {
                 Some(preface) => found.preface = Some(preface),
-                None => found.records.push(payload.to_vec()),
+                None => {
+                    found.records.push(payload.to_vec());
+                    found.places.push(at as u64);
+                }
             }
             at += HEADER + payload.len();
             found.end = at as u64;

@@ -30,6 +30,10 @@ pub struct Log<F> {
     named: bool,
     /// When a segment is followed by another.
     segment_bytes: u64,
+    /// What was read and may not be durable; it goes before what is appended next.
+    again: Vec<Vec<u8>>,
+    /// Whether it was appended.
+    repeated: bool,
 }
 
 /// What a log held when it was opened.
@@ -71,10 +75,12 @@ impl<F: Files> Log<F> {
             let _ = files.remove(&name);
         }
         let recovered = gather(&mut segments);
+        let again = in_doubt(&segments, &recovered);
         let old: Vec<_> = segments.iter().map(|(number, found)| (*number, found.end)).collect();
         let current = old.last().map_or(1, |(number, _)| number + 1);
         let segment_bytes = SEGMENT_BYTES;
-        Ok((Self { files, old, current, written: 0, durable: 0, named: false, segment_bytes }, recovered))
+        let (written, durable, named, repeated) = (0, 0, false, false);
+        Ok((Self { files, old, current, written, durable, named, segment_bytes, again, repeated }, recovered))
     }
 
     /// Begins a new segment sooner.
@@ -99,6 +105,9 @@ impl<F: Files> Log<F> {
             bytes = self.beginning(false);
         }
         let mut first = self.written == self.durable && self.written > 0;
+        if !self.repeated {
+            self.again.iter().for_each(|record| frame::write(record, std::mem::take(&mut first), &mut bytes));
+        }
         for record in records {
             frame::write(record, std::mem::take(&mut first), &mut bytes);
         }
@@ -107,6 +116,7 @@ impl<F: Files> Log<F> {
             return Err(error);
         }
         self.written += bytes.len() as u64;
+        self.repeated = true;
         Ok(())
     }
 
@@ -123,6 +133,7 @@ impl<F: Files> Log<F> {
             return Err(error);
         }
         self.durable = self.written;
+        self.again.clear();
         if self.written > self.segment_bytes {
             self.next_segment();
         }
@@ -159,6 +170,7 @@ impl<F: Files> Log<F> {
             frame::write(record, false, &mut bytes);
         }
         self.replace(number, &bytes)?;
+        self.again.clear();
         let dead = std::mem::replace(&mut self.old, vec![(number, bytes.len() as u64)]);
         for (number, _) in dead {
             remove_if_there(&mut self.files, &segment_name(number))?;
@@ -200,6 +212,7 @@ impl<F: Files> Log<F> {
     /// Leaves a segment whose end is in doubt. One of which nothing was ever durable goes, so that a full disk is not
     /// littered by the retries.
     fn abandon(&mut self) {
+        self.repeated = false;
         if self.named {
             return self.next_segment();
         }
@@ -257,6 +270,8 @@ fn gather(segments: &mut [(u64, Found)]) -> Recovered {
             let what = format!("{name}: its end is missing, from offset {end} to {good}");
             recovered.damage.push(Piece { what, bytes: Vec::new() });
         }
+        // Of one that never was durable nobody may say that it was.
+        found.end = if sure > SEGMENT_MARK.len() as u64 { found.end.min(sure) } else { 0 };
         recovered.records.append(&mut found.records);
     }
     for (number, good) in promised {
@@ -264,6 +279,15 @@ fn gather(segments: &mut [(u64, Found)]) -> Recovered {
         recovered.damage.push(Piece { what, bytes: Vec::new() });
     }
     recovered
+}
+
+/// Lists what was read and may not be durable all the same: a sync that has failed takes pages for written that never
+/// reach the disk, and the one who knew that may be gone. It is what the newest segment holds behind what is sure; of
+/// an older one it was written once more.
+fn in_doubt(segments: &[(u64, Found)], recovered: &Recovered) -> Vec<Vec<u8>> {
+    let Some((_, newest)) = segments.last() else { return Vec::new() };
+    let count = newest.places.iter().filter(|at| **at >= newest.sure).count();
+    recovered.records[recovered.records.len() - count..].to_vec()
 }
 
 /// Reads a log that another process may be writing: all that is durable, and perhaps a little more. Changes nothing.
@@ -350,6 +374,24 @@ mod tests {
         log.append([&record(2)]).and_then(|()| log.sync()).expect("writes again");
         files.crash(0);
         assert_eq!(reopen(&files).records, [record(1), record(2)]);
+    }
+
+    #[test]
+    fn what_a_failed_sync_has_left_is_written_once_more_by_the_next_process() {
+        let files = MemoryFiles::default();
+        let (mut log, _) = Log::open(files.clone()).expect("opens");
+        log.append([&record(1)]).and_then(|()| log.sync()).expect("writes");
+        log.append([&record(2)]).expect("writes");
+        files.fail_at(files.operations());
+        log.sync().expect_err("the disk is broken");
+        drop(log);
+        // The kernel still shows what never reached the disk.
+        let (mut log, recovered) = Log::open(files.clone()).expect("opens");
+        assert_eq!(recovered.records, [record(1), record(2)]);
+        log.append([&record(3)]).and_then(|()| log.sync()).expect("writes");
+        files.crash(0);
+        let recovered = reopen(&files);
+        assert_eq!((recovered.records, recovered.damage), (vec![record(1), record(2), record(3)], vec![]));
     }
 
     #[test]

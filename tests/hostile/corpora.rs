@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use skein::disk::{Files as _, Log, MemoryFiles};
 use skein::fuzzing::{TARGETS, run};
 use skein::node::message::{Lane, Message, decode_on};
@@ -10,6 +13,7 @@ use skein::store::fuzzing;
 
 use crate::craft::{batch, chunk, envelope, frame};
 use crate::member::{self, FOUNDER, key, member};
+use crate::victim::MOST;
 use crate::{corpus, mutants};
 
 #[test]
@@ -23,6 +27,53 @@ fn every_target_takes_its_corpus() {
     }
     println!("{counted:?}");
     assert_eq!(counted.len(), TARGETS.len(), "every target has seeds");
+}
+
+/// Gives every target mutants of its corpus, each made of one or two of its inputs: what a fuzzer does that cannot see
+/// which way they take. Run by others in a process of its own.
+#[test]
+#[ignore = "run by others in a process of its own"]
+fn child() {
+    let each = crate::frames();
+    for (n, (target, _)) in TARGETS.iter().enumerate() {
+        let mut random = StdRng::seed_from_u64(n as u64);
+        let mut paths: Vec<_> = fs::read_dir(corpus(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let inputs: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).filter(|i| !i.is_empty()).collect();
+        let mut slowest = Duration::ZERO;
+        for number in 0..each {
+            let mutant = mutant(&inputs, &mut random);
+            let before = crate::victim::cpu();
+            if std::panic::catch_unwind(|| run(target, &mutant)).is_err() {
+                panic!("{target}, mutant {number}: {}", hex::encode(&mutant));
+            }
+            let took = crate::victim::cpu() - before;
+            assert!(took < 2 * MOST, "{target}, mutant {number} took {took:?}: {}", hex::encode(&mutant));
+            slowest = slowest.max(took);
+        }
+        println!("{target}: {each} mutants of {} inputs, {slowest:?} at most", inputs.len());
+    }
+}
+
+fn mutant(inputs: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
+    let pick = |random: &mut StdRng| &inputs[random.random_range(0..inputs.len())];
+    let mut bytes = pick(random).clone();
+    if random.random_bool(0.2) {
+        let other = pick(random);
+        let (at, from) = (random.random_range(0..=bytes.len()), random.random_range(0..=other.len()));
+        bytes.truncate(at);
+        bytes.extend_from_slice(&other[from..]);
+    }
+    for _ in 0..random.random_range(1..4) {
+        if bytes.is_empty() {
+            bytes.push(random.random());
+        }
+        match random.random_range(0..3) {
+            0 => mutants::cut_and_paste(&mut bytes, random),
+            _ => mutants::flip(&mut bytes, random),
+        }
+    }
+    bytes
 }
 
 #[test]

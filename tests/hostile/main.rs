@@ -53,6 +53,17 @@ fn long_a_million_mutated_frames_do_no_harm() {
 }
 
 #[test]
+fn mutants_of_every_corpus_do_no_harm() {
+    in_a_bounded_process("corpora::child", 300);
+}
+
+#[test]
+#[ignore = "long: four million mutants"]
+fn long_millions_of_mutants_of_every_corpus_do_no_harm() {
+    in_a_bounded_process("corpora::child", 200_000);
+}
+
+#[test]
 fn what_once_did_harm_does_none() {
     in_a_bounded_process("named::child", 0);
 }

@@ -117,7 +117,7 @@ fn mutant(base: &[Vec<u8>], number: u64, random: &mut StdRng, stages: &mut Stage
 }
 
 /// Changes a few bytes.
-fn flip(bytes: &mut [u8], random: &mut StdRng) {
+pub fn flip(bytes: &mut [u8], random: &mut StdRng) {
     for _ in 0..random.random_range(1..4) {
         let at = random.random_range(0..bytes.len());
         bytes[at] = match random.random_range(0..4) {
@@ -130,7 +130,7 @@ fn flip(bytes: &mut [u8], random: &mut StdRng) {
 }
 
 /// Takes out a piece, doubles one or puts in noise.
-fn cut_and_paste(bytes: &mut Vec<u8>, random: &mut StdRng) {
+pub fn cut_and_paste(bytes: &mut Vec<u8>, random: &mut StdRng) {
     let at = random.random_range(0..bytes.len());
     let end = (at + random.random_range(1..12)).min(bytes.len());
     match random.random_range(0..4) {

@@ -44,7 +44,8 @@ pub struct Counts {
     pub slowest_turn: Duration,
 }
 
-fn cpu() -> Duration {
+/// How much of a processor this thread has used.
+pub fn cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 

@@ -78,7 +78,9 @@ fn check(files: &MemoryFiles, run: &Run, what: &str) {
     files.crash(0);
     let again = Log::open(files.clone()).expect("opens").1;
     assert_eq!(again.damage, [], "{what}, the second time");
-    assert!(again.records.starts_with(&recovered.records) && again.records.last() == Some(&last), "{what}");
+    // What was there twice, after a failed sync, may be there once.
+    let lost = recovered.records.iter().filter(|record| !again.records.contains(record)).count();
+    assert!(lost == 0 && again.records.last() == Some(&last), "{what}: {lost} records that were shown are lost");
 }
 
 /// Pulls the plug in every way.

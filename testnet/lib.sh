@@ -103,6 +103,7 @@ end_process() {
 
 start_docker() {
   local dir
+  [ ! -e "$run/no-docker" ] || return 0
   dir=$(folder "$1")
   alive "$dir/docker.pid" && return
   rm -f "$dir/docker.pid"
@@ -152,6 +153,12 @@ ready_at() {
   kubectl --context "$1" get nodes --no-headers --request-timeout=5s 2>/dev/null | awk '$2 == "Ready" {n++} END {print n + 0}'
 }
 all_ready_at() { [ "$(ready_at "$1")" = "$2" ]; }
+
+# Whether a node sees so many nodes that answer, Ready or not: all_answering_at NODE COUNT
+all_answering_at() {
+  local ready='{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
+  [ "$(kubectl --context "$1" get nodes -o jsonpath="$ready" --request-timeout=5s 2>/dev/null | grep -cE 'True|False')" = "$2" ]
+}
 
 # Runs nft on the switch.
 switch() { nsenter --net="/run/netns/$lab" nft "$@"; }

@@ -35,9 +35,9 @@ def names(count):
     return [f"n{i}" for i in range(1, count + 1)]
 
 
-def up(nodes=1):
-    """Makes the testnet with the release build, without the sample app."""
-    net.testnet("up", "--nodes", str(nodes), "--bare", timeout=3000)
+def up(nodes=1, docker=True):
+    """Makes the testnet with the release build, without the sample app; if so asked, without Docker engines."""
+    net.testnet("up", "--nodes", str(nodes), "--bare", *([] if docker else ["--no-docker"]), timeout=3000)
 
 
 def down():

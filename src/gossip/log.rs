@@ -34,7 +34,7 @@ pub(super) struct Log {
     held: BTreeSet<u64>,
     kept: BTreeMap<u64, Raws>,
     kept_bytes: usize,
-    /// Up to where connected peers have it all.
+    /// Up to where connected peers have it all, of those that have more than this node.
     told: BTreeMap<NodeId, u64>,
     /// Since when something is missing.
     missing_since: Option<Mono>,
@@ -121,12 +121,16 @@ impl Log {
         while self.held.first().is_some_and(|first| *first <= self.upto.saturating_add(1)) {
             self.upto = self.held.pop_first().map_or(self.upto, |number| number.max(self.upto));
         }
+        // Where all is known nobody needs to be remembered: in a large cluster that would be everybody, for every origin.
+        self.told.retain(|_, told| *told > self.upto);
     }
 
     /// Notes up to where a connected peer has it all.
     pub fn told(&mut self, peer: NodeId, number: u64) {
-        let told = self.told.entry(peer).or_default();
-        *told = number.max(*told);
+        if number > self.upto {
+            let told = self.told.entry(peer).or_default();
+            *told = number.max(*told);
+        }
     }
 
     /// Forgets what a peer said.

@@ -166,7 +166,7 @@ impl Node {
             mesh_port: config.mesh_port,
             term: config.ballot.term,
             leading: Leading::new(id, seed, config.ballot, config.registers),
-            peers: Peers::new(config.cluster, config.seeds),
+            peers: Peers::new(id, seed, config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             admissions: Admissions::new(key, config.settings),
             arrivals: Arrivals::default(),

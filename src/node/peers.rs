@@ -51,13 +51,13 @@ struct Standing {
 }
 
 impl Peers {
-    pub fn new(cluster: ClusterId, seeds: Vec<SocketAddrV4>) -> Self {
+    pub fn new(me: NodeId, seed: u64, cluster: ClusterId, seeds: Vec<SocketAddrV4>) -> Self {
         Self {
             cluster,
             seeds,
             members: Members::default(),
             heard: BTreeSet::new(),
-            membership: Membership::new(membership::Config::default()),
+            membership: Membership::new(me, membership::Config::default(), seed),
             standings: BTreeMap::new(),
             directory: BTreeMap::new(),
         }

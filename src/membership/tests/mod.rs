@@ -4,6 +4,9 @@ use super::*;
 
 const TICK: Duration = Duration::from_millis(100);
 
+mod flock;
+mod seeds;
+
 fn id(n: u8) -> NodeId {
     NodeId([n; 32])
 }
@@ -28,7 +31,7 @@ struct Rig {
 impl Rig {
     fn new(peers: u8) -> Self {
         let start = Mono(ms(77_777));
-        let mut machine = Membership::new(Config::default());
+        let mut machine = Membership::new(id(0), Config::default(), 1);
         let answering: BTreeSet<_> = (1..=peers).map(id).collect();
         assert_eq!(machine.handle(start, Input::Members(answering.clone())), []);
         Self { machine, now: start, start, answering, changes: Vec::new(), probes: Vec::new() }
@@ -181,11 +184,115 @@ fn members_come_and_go_and_a_new_one_counts_as_alive() {
 }
 
 #[test]
+fn who_is_lost_stays_lost_when_few_become_many() {
+    let mut rig = Rig::new(16);
+    rig.run(ms(1_000));
+    rig.answering.remove(&id(7));
+    rig.run(ms(10_000));
+    rig.answering.extend((17..=40).map(id));
+    rig.machine.handle(rig.now, Input::Members((1..=40).map(id).collect()));
+    rig.run(ms(10_000));
+    assert_eq!((rig.changes.len(), rig.machine.state(&id(7))), (2, State::Lost), "{:?}", rig.changes);
+    // It hears of it and says that it lives.
+    rig.receive(id(7), news(7, 1, &[]));
+    assert_eq!(rig.machine.state(&id(7)), State::Alive);
+}
+
+/// One of many falls silent. Returns who is asked about it and who is told, if one of three helpers reaches it or none.
+fn silence(reached: bool) -> (Vec<NodeId>, Vec<NodeId>) {
+    let mut rig = Rig::new(20);
+    rig.run(ms(1_000));
+    rig.answering.remove(&id(7));
+    let (mut asked, mut told) = (Vec::new(), Vec::new());
+    for _ in 0..60 {
+        rig.now = rig.now + TICK;
+        for output in rig.machine.handle(rig.now, Input::Tick) {
+            let Output::Send { to, message: Message::Ask { number, about } } = output else {
+                rig.take(vec![output]);
+                continue;
+            };
+            assert_eq!(about, id(7));
+            asked.push(to);
+            let answers = reached && asked.len().is_multiple_of(3);
+            let input = Input::Received { from: to, message: Message::Told { number, answers } };
+            told.extend(rig.machine.handle(rig.now, input).into_iter().filter_map(|output| match output {
+                Output::Send { to, message: Message::News(_) } => Some(to),
+                _ => None,
+            }));
+        }
+    }
+    (asked, told)
+}
+
+#[test]
+fn who_does_not_answer_is_asked_about_and_accused_only_if_others_do_not_reach_it_either() {
+    let (asked, told) = silence(true);
+    assert!(asked.len() >= 6 && asked.len().is_multiple_of(3), "{asked:?}");
+    assert_eq!(told, []);
+    let (asked, told) = silence(false);
+    let helpers: BTreeSet<_> = asked.into_iter().take(3).collect();
+    assert!(helpers.len() == 3 && !helpers.contains(&id(7)), "{helpers:?}");
+    let told: BTreeSet<_> = told.into_iter().collect();
+    assert!(told.len() == 5 && told.contains(&id(7)), "four others and itself: {told:?}");
+}
+
+#[test]
+fn the_accused_refutes_and_who_is_behind_the_times_is_told() {
+    let mut rig = Rig::new(20);
+    rig.run(ms(1_000));
+    let input = |from, message| Input::Received { from, message };
+    let outputs = rig.machine.handle(rig.now, input(id(3), news(0, 4, &[5])));
+    assert!(outputs.contains(&Output::Send { to: id(3), message: news(0, 5, &[]) }), "{outputs:?}");
+    assert_eq!(outputs.len(), 5, "and four others: {outputs:?}");
+    let outputs = rig.machine.handle(rig.now, input(id(4), news(0, 4, &[6])));
+    assert_eq!(outputs, [Output::Send { to: id(4), message: news(0, 5, &[]) }], "that is over");
+
+    rig.receive(id(9), news(8, 3, &[]));
+    let outputs = rig.machine.handle(rig.now, input(id(4), news(8, 2, &[6])));
+    assert_eq!(outputs, [Output::Send { to: id(4), message: news(8, 3, &[]) }]);
+    rig.run(ms(20_000));
+    assert_eq!(rig.changes, []);
+}
+
+#[test]
+fn the_accused_of_many_has_less_time_than_the_accused_of_one() {
+    let mut rig = Rig::new(20);
+    rig.run(ms(1_000));
+    rig.receive(id(1), news(8, 0, &[1]));
+    rig.receive(id(1), news(9, 0, &[1, 2, 3]));
+    rig.run(ms(20_000));
+    let seconds: Vec<_> = rig.changes.iter().map(|(at, of, state)| (at.as_millis() / 500, *of, *state)).collect();
+    assert_eq!(
+        seconds,
+        [
+            (4, id(9), State::Unreachable),
+            (10, id(8), State::Unreachable),
+            (14, id(9), State::Lost),
+            (20, id(8), State::Lost)
+        ]
+    );
+}
+
+fn news(about: u8, incarnation: u64, accusers: &[u8]) -> Message {
+    let accusers = accusers.iter().copied().map(id).collect();
+    Message::News(vec![Rumour { about: id(about), incarnation, accusers }])
+}
+
+#[test]
 fn messages_survive_the_wire_and_garbage_is_refused() {
     for message in [Message::Probe(0), Message::Ack(u64::MAX)] {
-        assert_eq!(Message::of_bytes(&message.to_bytes()), Ok(message));
+        assert_eq!(Message::of_bytes(&message.to_bytes()), Ok(message.clone()));
         assert!(message.to_bytes().len() <= 12);
     }
+    let longest = vec![Rumour { about: id(1), incarnation: u64::MAX, accusers: vec![id(2); 3] }; 32];
+    let told = Message::Told { number: 7, answers: true };
+    for message in [Message::Ask { number: 7, about: id(1) }, told, Message::News(longest)] {
+        assert_eq!(Message::of_bytes(&message.to_bytes()), Ok(message));
+    }
+    let too_many = Rumour { about: id(1), incarnation: 0, accusers: vec![id(2); 4] };
+    assert!(Message::of_bytes(&Message::News(vec![too_many.clone()]).to_bytes()).is_err());
+    let short = Rumour { accusers: Vec::new(), ..too_many };
+    assert!(Message::of_bytes(&Message::News(vec![short; 33]).to_bytes()).is_err());
     for bytes in [&[][..], &[0xff], &[0x82, 0x05, 0x81, 0x00], &[0x9b, 255, 255, 255, 255, 255, 255, 255, 255]] {
         assert!(Message::of_bytes(bytes).is_err(), "{bytes:?}");
     }

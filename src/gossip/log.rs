@@ -10,7 +10,7 @@ use crate::time::Mono;
 use super::message::PULL_NUMBERS;
 
 /// The most batches that are kept to be pulled by others.
-const KEPT: usize = 256;
+pub(super) const KEPT: usize = 256;
 /// How far ahead of the first missing number numbers are remembered. A gap that is wider is an exchange's business.
 const WINDOW: u64 = 1_024;
 /// How long a missing batch may still be on its way before it is pulled.
@@ -98,6 +98,18 @@ impl Log {
         while self.kept.len() > KEPT || self.kept_bytes > most {
             let Some((_, oldest)) = self.kept.pop_first() else { break };
             self.kept_bytes -= bytes(&oldest);
+        }
+    }
+
+    /// Returns how many bytes are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Keeps a batch no longer.
+    pub fn drop_kept(&mut self, number: u64) {
+        if let Some(raws) = self.kept.remove(&number) {
+            self.kept_bytes -= bytes(&raws);
         }
     }
 

@@ -7,14 +7,15 @@ use crate::ids::NodeId;
 use crate::store::Verified;
 use crate::time::Mono;
 
-use super::log::{self, Log, Raws, Remedy};
+use super::log::{self, KEPT, Log, Raws, Remedy};
 use super::message::{Batch, FRAME_BYTES, FRAME_RECORDS, Message, PULL_NUMBERS, Records};
 use super::{Numbers, Origin};
 
 /// The most other origins whose batches are counted: twice as many as peers are connected, within these bounds. Others'
 /// records are delivered all the same.
 const ORIGINS: std::ops::RangeInclusive<usize> = 16..=2_048;
-/// The most bytes of batches that are kept for others: of one origin, and of all together or nearly so.
+/// The most bytes of batches that are kept for others: of one origin, and of all together. Few origins may have all of it:
+/// a share for each of a thousand would be less than a batch.
 const KEPT_BYTES: usize = 1 << 20;
 const KEPT_BYTES_OF_ALL: usize = 16 << 20;
 /// The most origins whose numbers are told: those of which something came last.
@@ -44,6 +45,10 @@ pub(super) struct Logs {
     numbers: Numbers,
     /// Whose numbers are told, the newest last.
     recent: VecDeque<NodeId>,
+    /// Batches in the order in which they were kept; some are not kept any more.
+    kept: VecDeque<(NodeId, u64)>,
+    /// How many bytes are kept.
+    kept_bytes: usize,
 }
 
 /// A batch that was taken.
@@ -59,7 +64,8 @@ impl Logs {
     /// Knows nothing yet.
     pub fn new(me: Origin) -> Self {
         let logs = [(me.node, Log::new(me.incarnation, Mono::default()))].into();
-        Self { me, logs, numbers: [(me.node, (me.incarnation, 0))].into(), recent: [me.node].into() }
+        let numbers = [(me.node, (me.incarnation, 0))].into();
+        Self { me, logs, numbers, recent: [me.node].into(), kept: VecDeque::new(), kept_bytes: 0 }
     }
 
     /// Returns what this node has.
@@ -68,18 +74,29 @@ impl Logs {
     }
 
     /// Numbers and keeps a batch of this node's own.
-    pub fn publish(&mut self, raws: &Raws, connected: &BTreeSet<NodeId>) -> (Origin, u64) {
-        let most = self.most_bytes(connected);
+    pub fn publish(&mut self, raws: &Raws) -> (Origin, u64) {
         let own = self.logs.get_mut(&self.me.node).expect("a node's own log is never dropped");
         let number = own.upto() + 1;
         own.take(number);
-        own.keep(number, raws, most);
+        self.keep(self.me.node, number, raws);
         self.note(self.me.node);
         (self.me, number)
     }
 
-    fn most_bytes(&self, connected: &BTreeSet<NodeId>) -> usize {
-        KEPT_BYTES.min(KEPT_BYTES_OF_ALL / self.logs.len().max(connected.len()).max(1))
+    /// Keeps a batch, and of all that are kept no more than there is room for: the oldest go.
+    fn keep(&mut self, node: NodeId, number: u64, raws: &Raws) {
+        let Some(log) = self.logs.get_mut(&node) else { return };
+        let before = log.kept_bytes();
+        log.keep(number, raws, KEPT_BYTES);
+        self.kept_bytes = self.kept_bytes + log.kept_bytes() - before;
+        self.kept.push_back((node, number));
+        while self.kept_bytes > KEPT_BYTES_OF_ALL || self.kept.len() > KEPT * self.logs.len() {
+            let Some((node, number)) = self.kept.pop_front() else { break };
+            let Some(log) = self.logs.get_mut(&node) else { continue };
+            let before = log.kept_bytes();
+            log.drop_kept(number);
+            self.kept_bytes = self.kept_bytes + log.kept_bytes() - before;
+        }
     }
 
     /// Takes a batch that came from `from`.
@@ -93,7 +110,6 @@ impl Logs {
     ) -> Taken {
         let number = batch.number;
         let (records, whole) = batch.records.into_verified();
-        let most = self.most_bytes(connected);
         // What is not counted may be new: better twice than never.
         let Some(log) = self.log(now, origin, connected) else { return Taken { records, whole: None } };
         if !log.take(number) {
@@ -101,13 +117,14 @@ impl Logs {
         }
         // Passed on only as it was sent.
         let whole = whole.then(|| records.iter().map(|record| Arc::clone(&record.record().raw)).collect::<Raws>());
-        if let Some(raws) = &whole {
-            log.keep(number, raws, most);
-        }
-        let whole = whole.filter(|_| log.has(number));
+        let remembered = log.has(number);
         if from == origin.node && connected.contains(&from) {
             log.told(from, number.max(log.upto()));
         }
+        if let Some(raws) = &whole {
+            self.keep(origin.node, number, raws);
+        }
+        let whole = whole.filter(|_| remembered);
         self.note(origin.node);
         Taken { records, whole }
     }
@@ -189,7 +206,8 @@ impl Logs {
             self.make_room(connected)?;
         }
         if known != Some(origin.incarnation) {
-            self.logs.insert(origin.node, Log::new(origin.incarnation, now));
+            let former = self.logs.insert(origin.node, Log::new(origin.incarnation, now));
+            self.kept_bytes -= former.map_or(0, |log| log.kept_bytes());
             self.untell(origin.node);
         }
         let log = self.logs.get_mut(&origin.node)?;
@@ -201,7 +219,8 @@ impl Logs {
     fn make_room(&mut self, connected: &BTreeSet<NodeId>) -> Option<()> {
         let others = self.logs.iter().filter(|(node, _)| **node != self.me.node && !connected.contains(*node));
         let oldest = *others.min_by_key(|(_, log)| log.heard)?.0;
-        self.logs.remove(&oldest);
+        let former = self.logs.remove(&oldest);
+        self.kept_bytes -= former.map_or(0, |log| log.kept_bytes());
         self.untell(oldest);
         Some(())
     }
@@ -225,5 +244,47 @@ impl Logs {
         {
             self.numbers.remove(&oldest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u16) -> NodeId {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        NodeId(id)
+    }
+
+    fn kept(logs: &Logs, origin: Origin, number: u64) -> bool {
+        matches!(logs.answer(origin, &[number]), Message::Batches { .. })
+    }
+
+    #[test]
+    fn a_burst_of_one_of_a_thousand_can_be_pulled_and_all_together_stay_within_bounds() {
+        let me = Origin { node: node(1), incarnation: 1 };
+        let mut logs = Logs::new(me);
+        let connected: BTreeSet<NodeId> = (2..1_000).map(node).collect();
+        let raws = |bytes: usize| -> Raws { [Arc::from(vec![0; bytes])].into() };
+        for number in 1..=8 {
+            assert_eq!(logs.publish(&raws(32 << 10)), (me, number));
+        }
+        assert!((1..=8).all(|number| kept(&logs, me, number)));
+        for n in &connected {
+            logs.log(Mono::default(), Origin { node: *n, incarnation: 1 }, &connected).unwrap();
+            (1..=30).for_each(|number| logs.keep(*n, number, &raws(1 << 10)));
+        }
+        let all = |logs: &Logs| logs.logs.values().map(Log::kept_bytes).sum::<usize>();
+        assert!(logs.kept_bytes == all(&logs) && all(&logs) <= KEPT_BYTES_OF_ALL, "{}", all(&logs));
+        assert!(all(&logs) > KEPT_BYTES_OF_ALL - (64 << 10), "{}", all(&logs));
+        assert!(!kept(&logs, me, 8), "the oldest went first");
+        assert!(kept(&logs, Origin { node: node(999), incarnation: 1 }, 30));
+        // Another run's batches take the place of the former's.
+        logs.log(Mono::default(), Origin { node: node(999), incarnation: 2 }, &connected).unwrap();
+        assert_eq!(logs.kept_bytes, all(&logs));
+        // Small ones are counted too.
+        (0..600_000_u64).for_each(|n| logs.keep(node(2), n, &raws(1)));
+        assert!(logs.kept.len() <= KEPT * 1_000 && logs.kept_bytes == all(&logs));
     }
 }

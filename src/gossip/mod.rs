@@ -220,7 +220,7 @@ impl Gossip {
     fn publish(&mut self, records: &[Verified], out: &mut Vec<Output>) {
         let raws: Vec<Arc<[u8]>> = records.iter().map(|record| Arc::clone(&record.record().raw)).collect();
         for records in batches(&raws) {
-            let (origin, number) = self.logs.publish(&records, &self.connected);
+            let (origin, number) = self.logs.publish(&records);
             let everybody = self.connected.len() <= DIRECT;
             let to = if everybody { self.connected.iter().copied().collect() } else { self.some(&[]) };
             pass(origin, number, &records, &to, out);

@@ -5,6 +5,7 @@ use crate::ids::{NodeId, Term};
 use super::machine::{Election, Follower, Part};
 use super::message::Message;
 use super::register::{Registers, newest};
+use super::rule::Rule;
 use super::voters::Voters;
 use super::{Output, Undecided};
 
@@ -71,7 +72,8 @@ impl Election {
 
     /// Learns which of the leader's writes are in effect.
     fn learn(&mut self, commit: u64) {
-        if commit == 0 || self.holding.seq(self.ballot.term) == 0 {
+        let own = self.holding.seq(self.ballot.term) > 0 || !self.obeys(Rule::OwnState);
+        if commit == 0 || !own {
             return;
         }
         let Some(new) = self.holding.learn(commit) else { return };

@@ -13,7 +13,7 @@ use super::voters::VotersId;
 use super::{Output, ProposalId, Undecided};
 
 /// One that leads its term.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// Whether it has taken over: what it decides from now on stands on all that was decided before.
     pub established: bool,
@@ -27,11 +27,11 @@ pub(super) struct Leader {
     writes: BTreeMap<u64, Write>,
     /// What is known of the others.
     pub peers: BTreeMap<NodeId, Peer>,
-    next_beat: Mono,
+    pub next_beat: Mono,
 }
 
 /// A write on its way, and the proposal that it came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     key: String,
     register: Register,
@@ -246,11 +246,12 @@ impl Election {
     /// Does what has become possible: puts writes in effect, takes office, changes the voters.
     pub(super) fn advance(&mut self) {
         let term = self.ballot.term;
-        let own = self.saver.durable().held;
+        let own = if self.obeys(Rule::OwnDisk) { self.saver.durable().held } else { self.holding.stamp() };
         let own = if own.term == term { own.seq } else { 0 };
         let Part::Leader(leader) = &self.part else { return };
         let seq = |voter: &NodeId| match self.voter(leader, voter) {
-            Some(peer) => peer.seq(term),
+            Some(peer) if self.obeys(Rule::AcksOfTerm) => peer.seq(term),
+            Some(peer) => peer.held.unwrap_or_default().seq,
             None if *voter == self.me => own,
             None => 0,
         };

@@ -45,16 +45,16 @@ pub struct Election {
     pub(super) recall: Recall,
     /// What others say to have on their disks, as far as they have said it in this run.
     pub(super) told: BTreeMap<NodeId, Told>,
-    rng: StdRng,
-    shown: Role,
-    out: Vec<Output>,
+    pub(super) rng: StdRng,
+    pub(super) shown: Role,
+    pub(super) out: Vec<Output>,
     /// The rule that a test breaks.
     #[cfg(test)]
     pub(super) broken: Option<Rule>,
 }
 
 /// What this node does about leading.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Part {
     Follower(Follower),
     /// It asks who would vote for it.
@@ -72,7 +72,7 @@ pub(super) enum Part {
 }
 
 /// One that follows, or waits for somebody to follow.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Follower {
     pub leader: Option<NodeId>,
     /// When the leader was heard last.
@@ -315,13 +315,12 @@ impl Election {
         self.ballot.term = term;
         self.ballot.voted_for = None;
         self.saver.ballot_changed();
-        match &mut self.part {
-            Part::Follower(follower) => {
-                follower.leader = None;
-                follower.heard = None;
-                follower.gone = false;
-            }
-            _ => self.step_down(),
+        if let Part::Follower(follower) = &mut self.part {
+            follower.leader = None;
+            follower.heard = None;
+            follower.gone = false;
+        } else if self.obeys(Rule::StepDown) {
+            self.step_down();
         }
     }
 

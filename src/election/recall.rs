@@ -43,13 +43,13 @@ pub struct Told {
 }
 
 /// How far a voter that has just started is with asking.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Recall {
     /// Who has answered.
-    heard: BTreeSet<NodeId>,
+    pub heard: BTreeSet<NodeId>,
     /// Until when it waits for answers; none while there is nobody to ask.
-    until: Option<Mono>,
-    again: Mono,
+    pub until: Option<Mono>,
+    pub again: Mono,
 }
 
 impl Election {

@@ -68,7 +68,7 @@ pub(super) fn size(registers: &Registers) -> usize {
 }
 
 /// What a node holds: the newest state it has taken, and what of it is in effect.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Holding {
     /// The state, in effect or not.
     all: Registers,

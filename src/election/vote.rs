@@ -89,7 +89,7 @@ impl Election {
     /// lost its ballot and must not vote twice.
     fn may_vote(&self, candidate: &NodeId, voters: &Voters) -> bool {
         !self.ballot.voters.members.is_empty()
-            && voters.id() >= self.ballot.voters.id()
+            && (voters.id() >= self.ballot.voters.id() || !self.obeys(Rule::NewerVoters))
             && voters.members.contains(candidate)
             && self.is_seated(voters)
             && self.has_recalled()
@@ -115,7 +115,8 @@ impl Election {
     pub(super) fn tally(&mut self) {
         let Part::Candidate { granted, .. } = &self.part else { return };
         let own = self.saver.durable().term == self.ballot.term || !self.obeys(Rule::SaveFirst);
-        if self.ballot.voters.most(|voter| granted.contains_key(voter) || (own && *voter == self.me)) {
+        let has = |voter: &NodeId| granted.contains_key(voter) || (own && *voter == self.me);
+        if self.ballot.voters.most(has) || (own && !self.obeys(Rule::VoteMajority)) {
             let granted = granted.clone();
             self.lead(&granted);
         }

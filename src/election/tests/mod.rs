@@ -1,5 +1,6 @@
-//! The room's tests: a simulator with faults, and stories.
+//! The room's tests: every order of few steps, a simulator with faults, and stories.
 
+mod check;
 mod sim;
 mod stories;
 mod wire;

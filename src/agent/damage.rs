@@ -99,7 +99,9 @@ fn about(bytes: &[u8]) -> String {
     let record = bytes.get(FRAME_HEADER..).and_then(|payload| Record::read(payload).ok());
     let Some(record) = record else { return String::new() };
     match (record.body.uid(), &record.body) {
-        (_, Body::Change { birth: Some(birth), .. }) => format!("; it was about {}", birth.key),
+        (_, Body::Change { birth: Some(birth), .. } | Body::Epoch { birth, .. }) => {
+            format!("; it was about {}", birth.key)
+        }
         (Some(uid), _) => format!("; it was about object {uid}"),
         _ => String::new(),
     }

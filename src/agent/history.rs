@@ -31,6 +31,8 @@ const OPEN_IN_SECRETS: [&str; 4] = ["metadata.labels", "metadata.finalizers", "t
 pub struct History {
     /// The object, as `deployments.apps/default/web`.
     pub object: String,
+    /// Whether its history was cut, so that earlier changes are not known.
+    pub cut: bool,
     /// What was done to it, oldest first.
     pub changes: Vec<Change>,
 }
@@ -110,7 +112,8 @@ pub fn read(folder: &Path, key: &Key) -> anyhow::Result<History> {
         created: edit.birth,
         fields: edit.fields.iter().filter(|field| !field.is_order()).map(|f| told(key.kind, f)).collect(),
     };
-    Ok(History { object: key.to_string(), changes: edits.iter().map(change).collect() })
+    let cut = !edits.iter().any(|edit| edit.birth);
+    Ok(History { object: key.to_string(), cut, changes: edits.iter().map(change).collect() })
 }
 
 /// Makes of an object as the API shows it one without what a change did to it.
@@ -173,7 +176,7 @@ fn reader() -> anyhow::Result<store::Config> {
 
 fn born(raw: &[u8], key: &Key) -> Option<Uid> {
     match Record::read(raw).ok()?.body {
-        Body::Change { uid, birth: Some(birth), .. } if birth.key == *key => Some(uid),
+        Body::Change { uid, birth: Some(birth), .. } | Body::Epoch { uid, birth, .. } if birth.key == *key => Some(uid),
         _ => None,
     }
 }

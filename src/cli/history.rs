@@ -52,6 +52,10 @@ pub fn undo(folder: &Path, object: &str, home: &Home, change: &str, force: bool)
 
 fn table(history: &History) -> String {
     let mut rows = vec![["CHANGE", "WHEN", "WHO", "NODE", "FIELD", "OLD", "NEW"].map(str::to_owned)];
+    if history.cut {
+        let none = || "<none>".to_owned();
+        rows.push([none(), none(), none(), none(), "(earlier changes are not kept)".into(), none(), none()]);
+    }
     rows.extend(history.changes.iter().flat_map(lines));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..7).map(width).collect();
@@ -92,4 +96,35 @@ fn cell(value: Option<&Value>) -> String {
     }
     let start: String = plain.chars().take(WIDTH - 3).collect();
     format!("{start}...")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::history::Field;
+
+    fn change(created: bool, old: Option<Value>, new: Option<Value>) -> Change {
+        let field = Field { field: "spec.replicas".into(), old, new };
+        let (time, node) = (Some("2026-11-23T09:00:00Z".into()), "n1".into());
+        Change { change: "5d0a1c44".into(), time, user: String::new(), node, created, fields: vec![field] }
+    }
+
+    #[test]
+    fn a_table_has_a_line_a_field() {
+        let changes = vec![change(true, None, Some(1.into())), change(false, Some(1.into()), None)];
+        let text = table(&History { object: "x".into(), cut: false, changes });
+        let want = "CHANGE     WHEN                   WHO      NODE   FIELD           OLD      NEW\n\
+                    5d0a1c44   2026-11-23T09:00:00Z   <none>   n1     (created)       <none>   1 fields\n\
+                    5d0a1c44   2026-11-23T09:00:00Z   <none>   n1     spec.replicas   1        <none>\n";
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_cut_history_says_so_and_long_values_are_cut_short() {
+        let changes = vec![change(false, Some("".into()), Some(format!("a\n{}", "b".repeat(99)).into()))];
+        let text = table(&History { object: "x".into(), cut: true, changes });
+        assert!(text.lines().nth(1).is_some_and(|line| line.contains("(earlier changes are not kept)")), "{text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.contains("\"\"") && last.ends_with("bbb...") && last.contains("a bbb"), "{last}");
+    }
 }

@@ -14,6 +14,7 @@
 //! * *No peer holds up the loop*: records are merged a slice a turn; while [`Node::is_busy`], turns follow each other.
 //! * *Durable before told*: peers hear of a write only once it is on this node's disk.
 
+mod epochs;
 pub mod io;
 pub mod message;
 
@@ -125,6 +126,7 @@ pub struct Node {
     arrivals: Arrivals,
     levels: Levels,
     health: Health,
+    epochs: epochs::Epochs,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
     /// Up to where the rooms have seen the store's changes.
@@ -172,6 +174,7 @@ impl Node {
             arrivals: Arrivals::default(),
             levels: Levels::new(config.level),
             health: Health::default(),
+            epochs: epochs::Epochs::default(),
             seen: store.snapshot().revision(),
             published: Revision(0),
             store,
@@ -250,6 +253,7 @@ impl Node {
         self.give_up_on_answers(now);
         self.raise_level(now);
         self.put_in_order(now);
+        self.cut_histories(now);
         if now.mono >= self.next_upkeep {
             self.upkeep(now);
         }

@@ -78,6 +78,12 @@ impl Peers {
         self.members.get(id).map_or_else(|| id.to_string(), |member| member.name.clone())
     }
 
+    /// Lists the members that answer and with which no exchange that began since then is done.
+    pub fn not_exchanged_since(&self, since: Mono) -> Vec<NodeId> {
+        let behind = |(id, standing): &(&NodeId, &Standing)| self.answers(id) && standing.exchanged < Some(since);
+        self.standings.iter().filter(behind).map(|(id, _)| *id).collect()
+    }
+
     /// Says how a member is for a leader since `office`, or for a node that does not lead.
     fn reach(&self, peer: &NodeId, office: Option<Mono>) -> Reach {
         match self.membership.state(peer) {

@@ -1,9 +1,11 @@
 //! What a record may say at most, whoever signed it: named caps, each a function of the record alone.
 
+use super::epoch::MOST_RUNS;
 use super::leaves::MAX_DEPTH;
 use super::parts::Birth;
 use super::plan::MAX_OBJECT_BYTES;
 use super::record::Body;
+use super::scan::MAX_PARENTS;
 
 /// The most bytes of an object's name, as upstream has it.
 pub const MAX_NAME: usize = 253;
@@ -20,7 +22,15 @@ pub const MAX_FINALIZERS: usize = 1_024;
 /// What is out of bounds.
 pub fn check(body: &Body, raw: &[u8]) -> Result<(), &'static str> {
     match body {
+        Body::Change { parents: Some(parents), .. } if parents.len() > MAX_PARENTS => Err("it builds on too many"),
         Body::Change { birth: Some(birth), .. } | Body::Tombstone { birth, .. } => check_birth(birth),
+        Body::Epoch { birth, decision, .. } => {
+            let clock = &decision.clock;
+            if clock.runs.len() > MOST_RUNS || clock.ended.len() > MOST_RUNS || decision.heads.len() > 1 {
+                return Err("a decision that counts too much");
+            }
+            check_birth(birth)
+        }
         Body::Register { value, .. } => check_value(&raw[value.clone()]),
         Body::Told { fields, .. } => {
             if fields.len() > MAX_FIELDS {

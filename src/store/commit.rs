@@ -1,5 +1,6 @@
 //! Changes made by this node: thought through ([`super::plan`]), written down, shown when durable.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::ids::{Term, Uid};
@@ -10,6 +11,7 @@ use super::change::{Author, Change, Committed, Rejected};
 use super::class::{self, Class};
 use super::credit::Credit;
 use super::document::{Chunk, Document, Written};
+use super::epoch::Serial;
 use super::leaves::{self, Leaves};
 use super::parts::{Birth, Grave, Kept, Mark, Object};
 use super::plan::{Plan, Planned, Write};
@@ -243,20 +245,45 @@ impl Store {
 
     fn keep_written(&mut self, uid: Uid, birth: Option<&Birth>, spec: bool, written: Written) {
         let Written { chunk, hash } = written;
-        let record = self.scribe.write(Draft::Change(uid, birth, spec, &chunk));
-        let kept = Kept { hash, chunk: value_range(&record), record: Arc::clone(&record) };
+        let parents = self.parents_of(uid, &chunk);
+        let base = self.objects.get(&uid).and_then(|object| object.epoch.as_ref()).map(|epoch| epoch.name);
+        let draft = Draft::Change { uid, birth, spec, chunk: &chunk, base, parents: Some(&parents) };
+        let record = self.scribe.write(draft);
+        let kept = Kept { hash, chunk: value_range(&record), record: Arc::clone(&record), spec, image: None };
         self.objects.get_mut(&uid).expect("a document belongs to an object").keep_change(kept);
         self.tell(record);
+    }
+
+    /// Lists the records that a change of our own builds on: where it builds on the beginning of an epoch, what that was
+    /// cut at, if this node held it. A decision may name what nobody ever wrote; what is written now must not wait for that.
+    fn parents_of(&self, uid: Uid, chunk: &[u8]) -> Vec<Serial> {
+        let (Some(object), Ok(chunk)) = (self.objects.get(&uid), Chunk::read(chunk)) else { return Vec::new() };
+        let mut parents = BTreeSet::new();
+        for hash in chunk.parents() {
+            match &object.epoch {
+                Some(epoch) if epoch.begins_with(hash) => {
+                    let held: BTreeSet<Serial> = object.former.iter().filter_map(serial_of).collect();
+                    parents.extend(epoch.decision.heads.iter().filter(|head| held.contains(head)));
+                }
+                _ => parents.extend(object.changes.iter().rfind(|kept| kept.hash == hash).map(Kept::serial)),
+            }
+        }
+        parents.into_iter().collect()
     }
 
     /// Brings an object's document to life.
     pub(super) fn document(&mut self, uid: Uid) -> Document {
         self.documents.take(uid).unwrap_or_else(|| {
-            let changes = self.objects.get(&uid).map(|object| &*object.changes).unwrap_or_default();
-            let read = |kept: &Kept| Chunk::read(&kept.record[kept.chunk.clone()]).ok();
-            Document::of(&changes.iter().filter_map(read).collect::<Vec<_>>())
+            let Some(object) = self.objects.get(&uid) else { return Document::default() };
+            let birth = object.epoch.iter().flat_map(|epoch| epoch.chunks());
+            let read = |kept: &Kept| Chunk::read(kept.in_document()).ok();
+            Document::of(&birth.chain(object.changes.iter().filter_map(read)).collect::<Vec<_>>())
         })
     }
+}
+
+fn serial_of(raw: &Arc<[u8]>) -> Option<Serial> {
+    Record::read(Arc::clone(raw)).ok().map(|record| Serial::of(&record))
 }
 
 /// Where in a record of ours the chunk or value is.

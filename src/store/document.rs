@@ -4,15 +4,16 @@
 //! chunks go in and out, never documents or sync messages. A live document costs some 20 KB, so documents are held
 //! as their change chunks and brought to life through [`Cache`] only to be changed or merged.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ROOT, ReadDoc, ScalarValue};
+use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ROOT, ReadDoc, ScalarValue, legacy};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, Uid};
 
+use super::epoch::{Name, Serial};
 use super::leaves::{self, Delta, Leaf, Leaves};
 use super::leb::Reader;
 use super::lineage::{Lineage, Misfit};
@@ -56,6 +57,25 @@ impl Actor {
     pub fn new(node: NodeId, incarnation: u64) -> Self {
         let digest =
             Sha256::new_with_prefix(b"skein actor").chain_update(node.0).chain_update(incarnation.to_be_bytes());
+        Self(ActorId::from(&digest.finalize()[..16]))
+    }
+
+    /// Derives the actor of the change with which an epoch begins.
+    pub fn of_birth(uid: Uid, number: u64, heads: &[Serial]) -> Self {
+        let mut digest = Sha256::new_with_prefix(b"skein epoch").chain_update(uid.0).chain_update(number.to_be_bytes());
+        for head in heads {
+            digest.update(head.author.0);
+            digest.update(head.incarnation.to_be_bytes());
+            digest.update(head.seq.to_be_bytes());
+        }
+        Self(ActorId::from(&digest.finalize()[..16]))
+    }
+
+    /// Derives the actor of a late change's image in a later epoch, by the change's record: it writes nothing else.
+    pub fn of_image(uid: Uid, epoch: Name, record: &[u8]) -> Self {
+        let digest =
+            Sha256::new_with_prefix(b"skein image").chain_update(uid.0).chain_update(epoch.number.to_be_bytes());
+        let digest = digest.chain_update(epoch.hash).chain_update(record);
         Self(ActorId::from(&digest.finalize()[..16]))
     }
 }
@@ -133,6 +153,34 @@ impl Chunk {
     /// Returns the hashes of the changes that it builds on.
     pub fn parents(&self) -> impl Iterator<Item = Hash> {
         self.change.deps().iter().map(|hash| hash.0)
+    }
+
+    /// Returns what it puts and deletes, the last of each leaf.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unreadable`] if its operations cannot be read.
+    pub fn delta(&self) -> Result<Delta, DocumentError> {
+        let expanded = guarded(|| self.change.decode()).map_err(DocumentError::Unreadable)?;
+        let mut delta = BTreeMap::new();
+        for operation in expanded.operations {
+            let (legacy::ObjectId::Root, legacy::Key::Map(path)) = (operation.obj, operation.key) else { continue };
+            match operation.action {
+                legacy::OpType::Put(value) => {
+                    delta.extend(leaf_of(value).map(|leaf| (path.to_string(), Some(leaf))));
+                }
+                legacy::OpType::Delete => {
+                    delta.insert(path.to_string(), None);
+                }
+                // Nothing of ours does anything else; a peer's is as if it were not there.
+                _ => {}
+            }
+        }
+        Ok(delta.into_iter().collect())
+    }
+
+    /// Returns its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.change.raw_bytes()
     }
 }
 
@@ -215,7 +263,7 @@ impl Document {
         Ok(())
     }
 
-    fn take(&mut self, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), DocumentError> {
+    pub(super) fn take(&mut self, chunks: impl IntoIterator<Item = Chunk>) -> Result<(), DocumentError> {
         let changes: Vec<Change> = chunks.into_iter().map(|chunk| chunk.change).collect();
         let doc = &mut self.doc;
         let applied = guarded(|| doc.apply_changes(changes.iter().cloned()).map(|()| leaves_of(doc)));
@@ -278,6 +326,12 @@ impl Document {
         tx.commit();
         leaves::apply(&mut self.leaves, delta);
         Some(self.last_written())
+    }
+
+    /// Makes exactly one change of `delta`, if need be one that changes nothing.
+    pub fn write_once(&mut self, actor: &Actor, mut delta: Delta) -> Written {
+        delta.retain(|(path, leaf)| self.leaves.get(path) != leaf.as_ref());
+        self.write(actor, delta).unwrap_or_else(|| self.write_nothing(actor))
     }
 
     /// Makes a change that says only that something is there.

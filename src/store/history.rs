@@ -1,8 +1,8 @@
 //! An object's history, for people: which change touched which field; and one change put back.
 //!
-//! It is read out of the document's own changes, so it goes back as far as those are kept. What a change did is told as
-//! its author saw it: against the state that it builds on, not against what others wrote meanwhile. Status and the
-//! binding of a pod are registers, of which only the last is kept: they have no history.
+//! It is read out of the document's own changes, so it goes back as far as those are kept: to where its epoch began.
+//! What a change did is told as its author saw it: against the state that it builds on, not against what others wrote
+//! meanwhile. Status and the binding of a pod are registers, of which only the last is kept: they have no history.
 
 use std::collections::BTreeSet;
 
@@ -109,10 +109,10 @@ impl Store {
         let document = self.document(uid);
         let edits = kept.iter().filter_map(|change| {
             let record = Record::read(change.record.clone()).ok()?;
-            let parents: Vec<Hash> = Chunk::read(&record.raw[change.chunk.clone()]).ok()?.parents().collect();
+            let parents: Vec<Hash> = Chunk::read(change.in_document()).ok()?.parents().collect();
             let (before, after) = (document.leaves_at(&parents), document.leaves_at(&[change.hash]));
             Some(Edit {
-                hash: change.hash,
+                hash: change.written(),
                 node: record.author,
                 credit: record.credit(),
                 birth: parents.is_empty(),

@@ -18,6 +18,7 @@ impl Store {
         let mut records: Vec<Arc<[u8]>> = self.ceiling.iter().cloned().collect();
         for (uid, object) in self.objects.iter().filter(|(_, object)| !object.working.gone) {
             visit_documents(object, &mut |record| records.push(Arc::clone(record)));
+            records.extend(object.former.iter().cloned());
             visit_parts(&object.working, &mut |record| records.push(Arc::clone(record)));
             records.extend(object.observed.values().map(|register| self.observed_record(*uid, register)));
         }
@@ -51,8 +52,11 @@ impl Store {
             by_object.entry(subject(record)).or_default().push(Arc::clone(record));
         }
         for (uid, records) in by_object.iter_mut().filter(|(_, records)| records.len() > 1) {
-            let changes = self.objects.get(uid).map(|object| &*object.changes).unwrap_or_default();
-            let places: BTreeMap<_, usize> = changes.iter().map(|kept| place(&kept.record)).zip(0..).collect();
+            let object = self.objects.get(uid);
+            let epoch = object.and_then(|object| object.epoch.as_ref()).map(|epoch| place(&epoch.record));
+            let changes = object.map(|object| &*object.changes).unwrap_or_default();
+            let changes = changes.iter().map(|kept| place(&kept.record));
+            let places: BTreeMap<_, usize> = epoch.into_iter().chain(changes).zip(0..).collect();
             records.sort_by_key(|record| places.get(&place(record)).copied().unwrap_or(usize::MAX));
         }
         by_object.into_values().flatten().collect()
@@ -139,6 +143,7 @@ impl Store {
         let Some(object) = self.objects.get(&uid) else { return false };
         let Some(shown) = &object.shown else { return false };
         let mut found = object.observed.values().any(|register| register.record.as_ref().is_some_and(is))
+            || object.epoch.as_ref().is_some_and(|epoch| is(&epoch.record))
             || object.changes.iter().rev().any(|kept| is(&kept.record))
             || object.marks.iter().any(|kept| is(&kept.record));
         visit_parts(shown, &mut |known| found |= is(known));
@@ -171,8 +176,9 @@ fn place(record: &Arc<[u8]>) -> usize {
     Arc::as_ptr(record).cast::<u8>().addr()
 }
 
-/// Changes, parents before children, and marks.
+/// The epoch, changes, parents before children, and marks.
 fn visit_documents(object: &Object, visit: &mut dyn FnMut(&Arc<[u8]>)) {
+    object.epoch.iter().for_each(|epoch| visit(&epoch.record));
     object.changes.iter().for_each(|kept| visit(&kept.record));
     object.marks.iter().for_each(|kept| visit(&kept.record));
 }

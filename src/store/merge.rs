@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::ids::Uid;
+use crate::ids::{NodeId, Uid};
 use crate::object::Key;
 use crate::time::Now;
 
 use super::bounds;
-use super::document::{Actor, Chunk, DocumentError};
-use super::parts::{Birth, Grave, Kept, Mark, Object, Parts, to_json};
+use super::document::{Actor, DocumentError};
+use super::epoch_images::Found;
+use super::epoch_merge::Place;
+use super::parts::{Birth, Grave, Mark, Object, Parts, to_json};
 use super::record::{Body, Record, Verified};
 use super::register::{Register, Slot, Stamp, Told};
 use super::rename::Naming;
@@ -48,6 +50,22 @@ pub enum MergeError {
         uid: Uid,
         /// Why.
         source: DocumentError,
+    },
+    /// It builds on what nobody knows any more: it comes after more horizons than are kept.
+    #[error("object {uid}: a change of {author} comes too late")]
+    TooLate {
+        /// The object.
+        uid: Uid,
+        /// Whose change it is.
+        author: NodeId,
+    },
+    /// It decides to begin an epoch with what does not follow from the former one.
+    #[error("object {uid}: epoch {number} does not begin as the former one ended")]
+    Epoch {
+        /// The object.
+        uid: Uid,
+        /// The epoch's number.
+        number: u64,
     },
     /// It says of an Event what none can be.
     #[error("{key}: {reason}")]
@@ -144,6 +162,7 @@ impl Store {
             return Ok(Merged::Known);
         }
         match &record.body {
+            Body::Epoch { .. } => self.merge_epoch(&record),
             Body::Change { birth, .. } if birth.is_some() || self.objects.contains_key(&uid) => {
                 self.merge_change(uid, record)
             }
@@ -157,24 +176,23 @@ impl Store {
 
     fn merge_change(&mut self, uid: Uid, record: Record) -> Result<Merged, MergeError> {
         let refused = |source| MergeError::Document { uid, source };
-        let Body::Change { birth, spec, chunk: at, .. } = record.body.clone() else { return Ok(Merged::Known) };
-        let chunk = Chunk::of_peer(&record.raw[at.clone()]).map_err(refused)?;
-        if birth.is_none() && chunk.parents().next().is_none() {
+        let Some(found) = Found::of_peer(&record) else { return Ok(Merged::Known) };
+        let found = found.map_err(refused)?;
+        let birth = found.birth.clone();
+        if birth.is_none() && found.chunk.parents().next().is_none() {
             return Err(MergeError::Bounds("a first change that does not say of what".into()));
         }
-        if chunk.parents().any(|parent| self.quarantine.has_change(uid, parent)) {
+        if found.chunk.parents().any(|parent| self.quarantine.has_change(uid, parent)) {
             return Err(refused(DocumentError::Refused("it builds on a change that is refused".into())));
         }
-        let hash = chunk.hash();
-        let known: &[Kept] = self.objects.get(&uid).map_or(&[], |object| &object.changes);
-        if known.iter().any(|kept| kept.hash == hash) {
+        if self.has_change(uid, &found) {
             return Ok(Merged::Known);
         }
         if let (Some(birth), Some(object)) = (&birth, self.objects.get(&uid))
             && birth.key != object.working.birth.key
         {
             let (known, given) = (object.working.birth.key.clone(), birth.key.clone());
-            match self.give_name(uid, &chunk, birth) {
+            match self.give_name(uid, &found, birth) {
                 Naming::Refused => return Err(MergeError::Name { uid, known, given }),
                 Naming::Waits => {
                     self.waiting.push(uid, record);
@@ -183,12 +201,20 @@ impl Store {
                 Naming::Taken => {}
             }
         }
-        let known: &[Kept] = self.objects.get(&uid).map_or(&[], |object| &object.changes);
-        if !chunk.parents().all(|parent| known.iter().any(|kept| kept.hash == parent)) {
-            self.waiting.push(uid, record);
-            return Ok(Merged::Waiting { uid });
-        }
-        let (document, merged) = self.merged_document(uid, chunk, &record, birth.as_ref()).map_err(refused)?;
+        let image = match self.place(uid, &found)? {
+            Place::Known => return Ok(Merged::Known),
+            Place::Waits => {
+                self.waiting.push(uid, record);
+                return Ok(Merged::Waiting { uid });
+            }
+            Place::Again => {
+                self.keep_again(uid, record);
+                return Ok(Merged::New);
+            }
+            Place::Own => None,
+            Place::Late(image) => Some(*image),
+        };
+        let (document, merged) = self.merged_document(uid, &found, image.as_ref()).map_err(refused)?;
         let born = !self.objects.contains_key(&uid);
         if let (Some(birth), true) = (&birth, born) {
             let parts = Parts::new(birth.clone(), &Value::Object(serde_json::Map::new()));
@@ -207,13 +233,16 @@ impl Store {
             self.note_losses(&key, uid, (&document, &before), (&merged, &settled));
         }
         after.intent = to_json(&settled.intent);
-        after.spec_changes += u64::from(spec);
+        after.spec_changes += u64::from(found.spec);
         if !born {
             self.documents.put(uid, merged);
         }
         self.reallocate(uid, &after.birth.key.clone(), Some(&after));
         if let Some(object) = self.objects.get_mut(&uid) {
-            object.keep_change(Kept { hash, record: Arc::clone(&record.raw), chunk: at });
+            object.keep_change(found.kept(image.as_ref()));
+        }
+        if let (Some(image), Some(images)) = (image, &mut self.images) {
+            images.add(found.serial, image);
         }
         self.save(record.raw);
         self.settle_merged(uid, after, true);
@@ -221,7 +250,7 @@ impl Store {
     }
 
     /// Has merged parts of an object shown when they are durable, and ends the object if nothing holds it any more.
-    fn settle_merged(&mut self, uid: Uid, after: Parts, asks: bool) {
+    pub(super) fn settle_merged(&mut self, uid: Uid, after: Parts, asks: bool) {
         let key = after.birth.key.clone();
         let Some(object) = self.objects.get_mut(&uid) else { return };
         object.pending += u32::from(asks);
@@ -356,6 +385,7 @@ impl Body {
     pub fn uid(&self) -> Option<Uid> {
         match self {
             Self::Change { uid, .. }
+            | Self::Epoch { uid, .. }
             | Self::Register { uid, .. }
             | Self::Told { uid, .. }
             | Self::Mark { uid, .. }

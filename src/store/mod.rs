@@ -16,7 +16,7 @@
 //! `document` (with `scan`, `leb`, `lineage` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` (with `small`) what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
 //! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `bounds`, `evict`
-//! and `quarantine` keep bad ones out, `repair` makes
+//! and `quarantine` keep bad ones out, `epoch` and the files named after it begin histories anew, `repair` makes
 //! valid what sides made together, `notices` tells what was lost, `order` and `displaced` see to two objects of one
 //! name; `news` and `holdings` give records to peers, who compare sums of their ids: `index`, by `range`. `reach` projects
 //! how nodes are.
@@ -30,6 +30,7 @@
 //! - *tombstones win*: what is gone does not come back; a deletion is never taken back and finalizers then only shrink;
 //! - *revisions grow* and none is shown twice, crash or not;
 //! - *the index is the holdings*: whatever happened, it is what a recount of all objects would make it;
+//! - *histories are bounded*: a decision takes the place of what it counts, and no late change is lost or taken twice;
 //! - *idle is silent*: nothing asked, nothing written; what changes nothing makes no record and no revision.
 
 // A `Rejected` says all that the API's answer needs, on a path that is rare and ends there.
@@ -48,6 +49,12 @@ mod delete;
 pub mod displaced;
 mod document;
 mod ephemeral;
+pub mod epoch;
+mod epoch_assemble;
+mod epoch_begin;
+mod epoch_cut;
+mod epoch_images;
+mod epoch_merge;
 mod evict;
 mod fork;
 #[doc(hidden)]
@@ -92,6 +99,7 @@ mod tests;
 pub use change::{Author, Change, Committed, DeleteOptions, Precondition, Propagation, Rejected};
 pub use credit::Credit;
 pub use document::DocumentError;
+pub use epoch_cut::Overgrown;
 pub use history::{CannotUndo, Edit, FieldEdit, undo};
 pub use index::Index;
 pub use leaves::ListKeys;

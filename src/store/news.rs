@@ -139,8 +139,13 @@ impl Store {
 
     /// Hands a record of this node to the next batch, and then to peers.
     pub(super) fn tell(&mut self, record: Arc<[u8]>) {
-        self.news.durable.push((self.taken.next(), Arc::clone(&record)));
+        self.announce(Arc::clone(&record));
         self.save(record);
+    }
+
+    /// Hands a record of this node to peers once the next batch is durable.
+    pub(super) fn announce(&mut self, record: Arc<[u8]>) {
+        self.news.durable.push((self.taken.next(), record));
     }
 
     /// Hands a record to the next batch.

@@ -67,7 +67,7 @@ impl Store {
         let mut actors = vec![self.actor.clone()];
         for kept in self.objects.get(&uid).map(|object| &*object.changes).unwrap_or_default() {
             let ours = Record::read(std::sync::Arc::clone(&kept.record)).is_ok_and(|r| r.author == self.scribe.node);
-            if let (true, Ok(chunk)) = (ours, Chunk::read(&kept.record[kept.chunk.clone()])) {
+            if let (true, Ok(chunk)) = (ours, Chunk::read(kept.in_document())) {
                 actors.push(chunk.actor());
             }
         }

@@ -3,7 +3,7 @@
 //! What is on this node's disk was checked when it was taken in and is guarded by the log's checksums, so signatures
 //! are not checked again. A record that cannot be read is named, never a reason not to start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -13,15 +13,16 @@ use crate::object::Key;
 use crate::time::Now;
 
 use super::bounds;
-use super::document::{Chunk, Document, Hash};
-use super::evict::evicted;
+use super::document::DocumentError;
+use super::epoch::Epoch;
+use super::epoch_assemble::assemble;
+use super::epoch_images::{Found, NoImage};
 use super::inflate::inflate;
-use super::leaves::{Leaves, Shape};
-use super::merge::{elder, merge_mark, merge_told};
-use super::parts::{Birth, Grave, Kept, Object, Parts, to_json};
+use super::leaves::Shape;
+use super::merge::{merge_mark, merge_told};
+use super::parts::{Grave, Object, Parts, to_json};
 use super::record::{Body, Record, RecordError};
 use super::register::{Register, Slot, Stamp};
-use super::rename::named;
 use super::repair::settle;
 use super::state::{Config, Store, entry_of};
 
@@ -50,9 +51,18 @@ pub struct Refusal {
 /// The records of one object.
 #[derive(Default)]
 struct Pile {
-    births: Vec<(Hash, Birth)>,
-    changes: Vec<(usize, Chunk, Kept, bool)>,
+    epochs: Vec<Epoch>,
+    indexes: Vec<usize>,
+    changes: Vec<Found>,
     others: Vec<(usize, Record)>,
+}
+
+impl Pile {
+    /// Returns the object's name as the first record says that says it.
+    fn key(&self) -> Option<&Key> {
+        let changes = self.changes.iter().filter_map(|found| found.birth.as_ref());
+        self.epochs.iter().map(|epoch| &epoch.birth).chain(changes).map(|birth| &birth.key).next()
+    }
 }
 
 impl Store {
@@ -141,37 +151,46 @@ impl Store {
         self.snapshot.set_complete();
     }
 
-    fn open_object(&mut self, uid: Uid, mut pile: Pile, report: &mut OpenReport) {
-        let name = pile.births.first().map(|(_, birth)| birth.key.to_string());
+    fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {
+        let name = pile.key().map(ToString::to_string);
         let mut refuse = |index: usize, reason: &str| {
             let reason = format!("object {}: {reason}", name.as_ref().unwrap_or(&uid.to_string()));
             report.refused.push(Refusal { index, reason });
         };
-        let indexes: Vec<usize> =
-            pile.changes.iter().map(|change| change.0).chain(pile.others.iter().map(|other| other.0)).collect();
-        let (_, misnamed) = named(uid, &pile.births);
-        let evicted = evicted(&pile.changes.iter().map(|(_, chunk, kept, _)| (chunk, kept)), misnamed);
-        let births = pile.births.into_iter().filter(|(hash, _)| !evicted.contains(hash)).map(|(_, birth)| birth);
-        let Some(birth) = births.reduce(|one, other| elder(&one, other)) else {
+        let indexes: Vec<usize> = pile.indexes.iter().copied().chain(pile.others.iter().map(|other| other.0)).collect();
+        let mut made = assemble(uid, pile.epochs, &pile.changes);
+        let Some(birth) = made.birth.take() else {
             indexes.into_iter().for_each(|index| refuse(index, "its first change is missing"));
             return;
         };
+        for (at, why) in &made.left {
+            let found = &pile.changes[*at];
+            match why {
+                // Nobody's any more: the log was not rewritten since.
+                NoImage::TooLate => {}
+                NoImage::Missing if found.base < made.epoch.as_ref().map(|epoch| epoch.name) => {
+                    // A late change that waited before the restart, too.
+                    made.former.push(Arc::clone(&found.record));
+                    if let Ok(record) = Record::read(Arc::clone(&found.record)) {
+                        self.waiting.push(uid, record);
+                    }
+                }
+                NoImage::Missing => refuse(pile.indexes[*at], "a change that it builds on is missing or bad"),
+                NoImage::Unreadable => refuse(pile.indexes[*at], "an operation of it cannot be read"),
+            }
+        }
         let shape = Shape { kind: birth.key.kind, list_keys: self.list_keys };
-        let (intent, changes, spec_changes) = match sole(&pile.changes) {
-            Some(leaves) => {
-                let (_, _, kept, spec) = pile.changes.swap_remove(0);
-                (inflate(shape, &leaves), vec![kept], u64::from(spec))
-            }
-            None => {
-                let (document, changes, spec_changes) = assemble(pile.changes, &evicted, &mut refuse);
-                (settle(shape, &birth.key, &document).intent, changes, spec_changes)
-            }
+        let intent = match &made.sole {
+            Some(leaves) => inflate(shape, leaves),
+            None => settle(shape, &birth.key, &made.document).intent,
         };
         let mut parts = Parts::new(birth, &Value::Object(Map::new()));
         parts.intent = to_json(&intent);
-        parts.spec_changes = spec_changes;
+        parts.spec_changes = made.spec_changes;
         let mut object = Object::new(parts);
-        object.changes = changes;
+        object.epoch = made.epoch;
+        object.changes = made.changes;
+        object.former = made.former;
         for (_, record) in &pile.others {
             self.open_other(&mut object, record);
         }
@@ -234,42 +253,15 @@ impl Store {
 
 fn sort(piles: &mut BTreeMap<Uid, Pile>, index: usize, record: Record) -> Result<(), String> {
     let Some(uid) = record.body.uid() else { return Ok(()) };
-    if let Body::Change { birth, spec, chunk: at, .. } = &record.body {
-        let chunk = Chunk::read(&record.raw[at.clone()]).map_err(|e| format!("object {uid}: {e}"))?;
-        let kept = Kept { hash: chunk.hash(), record: Arc::clone(&record.raw), chunk: at.clone() };
-        let pile = piles.entry(uid).or_default();
-        pile.births.extend(birth.clone().map(|birth| (kept.hash, birth)));
-        pile.changes.push((index, chunk, kept, *spec));
+    let named = |e: DocumentError| format!("object {uid}: {e}");
+    let pile = piles.entry(uid).or_default();
+    if let Some((_, epoch)) = Epoch::of(&record) {
+        pile.epochs.push(epoch.map_err(named)?);
+    } else if let Some(found) = Found::of(&record) {
+        pile.changes.push(found.map_err(named)?);
+        pile.indexes.push(index);
     } else {
-        piles.entry(uid).or_default().others.push((index, record));
+        pile.others.push((index, record));
     }
     Ok(())
-}
-
-/// Reads the leaves of a document that has but one change, which is most of them.
-fn sole(changes: &[(usize, Chunk, Kept, bool)]) -> Option<Leaves> {
-    let [(_, chunk, ..)] = changes else { return None };
-    chunk.sole_leaves()
-}
-
-/// Makes the document of an object's changes and names those that have no place in it.
-fn assemble(
-    mut changes: Vec<(usize, Chunk, Kept, bool)>,
-    evicted: &BTreeSet<Hash>,
-    refuse: &mut impl FnMut(usize, &str),
-) -> (Document, Vec<Kept>, u64) {
-    let mut seen = BTreeSet::new();
-    changes.retain(|(_, _, kept, _)| seen.insert(kept.hash) && !evicted.contains(&kept.hash));
-    let chunks: Vec<Chunk> = changes.iter().map(|(_, chunk, ..)| chunk.clone()).collect();
-    let document = Document::of(&chunks);
-    let (mut kept, mut spec_changes) = (Vec::new(), 0);
-    for (index, _, change, spec) in changes {
-        if document.has(change.hash) {
-            spec_changes += u64::from(spec);
-            kept.push(change);
-        } else {
-            refuse(index, "a change that it builds on is missing or bad");
-        }
-    }
-    (document, kept, spec_changes)
 }

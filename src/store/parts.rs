@@ -10,6 +10,8 @@ use crate::object::{Key, kinds};
 use crate::time::Wall;
 
 use super::document::Hash;
+use super::epoch::{Epoch, Serial};
+use super::record::Record;
 use super::register::{Register, Slot, Told};
 use super::small::SmallMap;
 
@@ -133,12 +135,48 @@ impl Parts {
 /// One change of an object's document, as it is kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// The change's hash.
+    /// The hash in the document: the change's own, or its image's.
     pub hash: Hash,
     /// The signed record.
     pub record: Arc<[u8]>,
     /// Where in it the chunk is.
     pub chunk: std::ops::Range<usize>,
+    /// Whether it touches the spec.
+    pub spec: bool,
+    /// What stands in the document for a late change.
+    pub image: Option<Arc<Image>>,
+}
+
+/// A late change as a change of the current epoch.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The hash of the late change.
+    pub of: Hash,
+    /// The image.
+    pub chunk: Vec<u8>,
+}
+
+impl Kept {
+    /// Returns the chunk that is in the document.
+    pub fn in_document(&self) -> &[u8] {
+        self.image.as_ref().map_or_else(|| &self.record[self.chunk.clone()], |image| &image.chunk)
+    }
+
+    /// Returns the hash of the change as it was written.
+    pub fn written(&self) -> Hash {
+        self.image.as_ref().map_or(self.hash, |image| image.of)
+    }
+
+    /// Reads the record's number.
+    pub fn serial(&self) -> Serial {
+        Serial::of(&Record::read(Arc::clone(&self.record)).expect("a record that is kept was read before"))
+    }
+}
+
+/// Counts the changes that touch the spec. Several records may hold one change.
+pub fn spec_changes(changes: &[Kept]) -> u64 {
+    let specs: BTreeSet<Hash> = changes.iter().filter(|kept| kept.spec).map(|kept| kept.hash).collect();
+    specs.len() as u64
 }
 
 /// All that is known of one object.
@@ -150,8 +188,12 @@ pub struct Object {
     pub shown: Option<Parts>,
     /// How many changes of what is asked of it are not durable yet.
     pub pending: u32,
-    /// Its document's changes, parents before children.
+    /// The epoch of its document, `None` for the first.
+    pub epoch: Option<Arc<Epoch>>,
+    /// Its document's changes in this epoch, parents before children.
     pub changes: Vec<Kept>,
+    /// Records of the former epoch, should another decision win: kept, not told.
+    pub former: Vec<Arc<[u8]>>,
     /// What says that it is to go: only marks that no other one covers, so that every node keeps the same.
     pub marks: Vec<KeptMark>,
     /// What kubelets saw; shown at once.
@@ -161,7 +203,16 @@ pub struct Object {
 impl Object {
     /// Makes a new one.
     pub fn new(working: Parts) -> Self {
-        Self { working, shown: None, pending: 0, changes: Vec::new(), marks: Vec::new(), observed: SmallMap::default() }
+        Self {
+            working,
+            shown: None,
+            pending: 0,
+            epoch: None,
+            changes: Vec::new(),
+            former: Vec::new(),
+            marks: Vec::new(),
+            observed: SmallMap::default(),
+        }
     }
 
     /// Keeps a change, whose parents are kept already.

@@ -42,7 +42,8 @@ pub struct Quarantined {
 /// The refused records.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
-    held: BTreeMap<RecordId, Option<(Uid, Hash)>>,
+    /// What each is about: the object, and the change if that is at fault.
+    held: BTreeMap<RecordId, (Option<Uid>, Option<Hash>)>,
     /// The changes among them.
     changes: BTreeMap<(Uid, Hash), RecordId>,
     /// Of each author, oldest first.
@@ -66,11 +67,10 @@ impl Quarantine {
             let most = self.by_author.iter().max_by_key(|(_, ids)| ids.len()).map(|(author, _)| *author);
             most.into_iter().for_each(|author| self.forget_oldest_of(author));
         }
-        let change = uid.zip(change);
-        if let Some(change) = change {
+        if let Some(change) = uid.zip(change) {
             self.changes.insert(change, id);
         }
-        self.held.insert(id, change);
+        self.held.insert(id, (uid, change));
         self.by_author.entry(author).or_default().push_back(id);
         if self.counts.len() < MOST_AUTHORS || self.counts.contains_key(&author) {
             *self.counts.entry(author).or_default() += 1;
@@ -87,9 +87,25 @@ impl Quarantine {
         if ids.is_empty() {
             self.by_author.remove(&author);
         }
-        if let Some(change) = oldest.and_then(|id| self.held.remove(&id)).flatten() {
+        let about = oldest.and_then(|id| self.held.remove(&id));
+        if let Some(change) = about.and_then(|(uid, change)| uid.zip(change)) {
             self.changes.remove(&change);
         }
+    }
+
+    /// Forgets what was refused of an object: what is wrong in one epoch need not be in the next.
+    pub fn forget_object(&mut self, uid: Uid) {
+        let before = self.held.len();
+        self.held.retain(|_, (about, _)| *about != Some(uid));
+        if self.held.len() == before {
+            return;
+        }
+        let held = &self.held;
+        self.by_author.retain(|_, ids| {
+            ids.retain(|id| held.contains_key(id));
+            !ids.is_empty()
+        });
+        self.changes.retain(|(about, _), _| *about != uid);
     }
 
     /// Tells whether a record is held as refused.
@@ -154,11 +170,20 @@ impl Store {
     pub fn cost(&self, record: &Verified) -> u64 {
         let record = record.record();
         let bytes = record.raw.len() as u64;
-        let Body::Change { uid, .. } = &record.body else { return 20 + bytes / 50 };
+        let (uid, times) = match &record.body {
+            Body::Change { uid, base, .. } => {
+                let epoch = self.objects.get(uid).and_then(|object| object.epoch.as_ref());
+                // Of a late one the image is made first, in a document of its own.
+                (uid, if epoch.is_some_and(|epoch| *base != Some(epoch.name)) { 3 } else { 1 })
+            }
+            // All changes are looked at again.
+            Body::Epoch { uid, .. } => (uid, 10),
+            _ => return 20 + bytes / 50,
+        };
         let history = self.objects.get(uid).map_or(&[][..], |object| &object.changes);
         let former: usize = history.iter().map(|kept| kept.chunk.len()).sum();
         // Operations take 10 to 20 bytes and up to 22 us each; then the whole document is saved and loaded.
-        100 + bytes + 2 * history.len() as u64 + former as u64 / 10
+        times * (100 + bytes + 2 * history.len() as u64 + former as u64 / 10)
     }
 
     pub(super) fn refused(&mut self, record: &Record, error: MergeError) -> MergeError {

@@ -15,6 +15,7 @@ use crate::ids::{NodeId, Uid};
 use crate::object::Key;
 
 use super::credit::Credit;
+use super::epoch::{Decision, Name, Serial};
 use super::parts::{Birth, Mark};
 use super::register::Slot;
 use super::wire;
@@ -23,8 +24,8 @@ use super::wire;
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
 
 const VERSION: u8 = 1;
-/// Documents are in their first epoch until histories are cut.
-const EPOCH: u64 = 1;
+/// What is not about a later epoch of a document carries this.
+const FIRST_EPOCH: u64 = 1;
 const SIGNATURE_BYTES: usize = 64;
 /// Goes before what is signed, so that a signature of another purpose does not do.
 pub(super) const CONTEXT: &[u8] = b"skein record 1\0";
@@ -57,6 +58,19 @@ pub enum Body {
         spec: bool,
         /// Where in the record the change chunk is.
         chunk: Range<usize>,
+        /// The epoch it was written in, `None` for the first.
+        base: Option<Name>,
+        /// The changes it builds on, whatever the epoch; `None` if an older version wrote it.
+        parents: Option<Vec<Serial>>,
+    },
+    /// The object's history begins anew.
+    Epoch {
+        /// The object.
+        uid: Uid,
+        /// Its birth.
+        birth: Birth,
+        /// What was decided.
+        decision: Box<Decision>,
     },
     /// A register's content.
     Register {
@@ -203,7 +217,22 @@ pub struct Scribe {
 #[derive(Clone, Copy, Debug)]
 pub enum Draft<'a> {
     /// See [`Body::Change`].
-    Change(Uid, Option<&'a Birth>, bool, &'a [u8]),
+    Change {
+        /// The object.
+        uid: Uid,
+        /// If it is the first.
+        birth: Option<&'a Birth>,
+        /// Whether it touches the spec.
+        spec: bool,
+        /// The change chunk.
+        chunk: &'a [u8],
+        /// The epoch it is written in.
+        base: Option<Name>,
+        /// What it builds on, if that is to be said.
+        parents: Option<&'a [Serial]>,
+    },
+    /// See [`Body::Epoch`]; the birth change, whose place in `decision` counts for nothing.
+    Epoch(Uid, &'a Birth, &'a Decision, &'a [u8]),
     /// See [`Body::Register`].
     Register(Uid, Slot, (u64, u64), &'a [u8]),
     /// See [`Body::Told`].
@@ -260,11 +289,17 @@ impl Scribe {
 
     /// Writes and signs a record under a number taken before.
     pub fn write_as(&self, seq: u64, draft: Draft<'_>) -> Arc<[u8]> {
-        let (kind, body) = wire::encode(draft, &self.credit);
+        let epoch = match draft {
+            Draft::Change { base: Some(base), .. } => base.number,
+            Draft::Epoch(_, _, decision, _) => decision.number,
+            _ => FIRST_EPOCH,
+        };
+        let serial = Serial { author: self.node, incarnation: self.incarnation, seq };
+        let (kind, body) = wire::encode(draft, &self.credit, serial);
         let envelope = Envelope {
             version: VERSION,
             author: self.node.0,
-            epoch: EPOCH,
+            epoch,
             incarnation: self.incarnation,
             seq,
             kind,
@@ -296,14 +331,16 @@ impl Record {
         if envelope.version != VERSION {
             return Err(RecordError::Version(envelope.version));
         }
-        if envelope.epoch != EPOCH {
-            return Err(RecordError::Kind(format!("epoch {}", envelope.epoch)));
-        }
-        let body = match wire::decode(envelope.kind, envelope.body, &raw) {
+        let (author, incarnation, seq) = (NodeId(envelope.author), envelope.incarnation, envelope.seq);
+        let serial = Serial { author, incarnation, seq };
+        let body = match wire::decode(envelope.kind, envelope.body, &raw, serial, envelope.epoch) {
             Err(RecordError::Malformed(reason)) => Body::Unreadable { reason },
             body => body?,
         };
-        let (author, incarnation, seq) = (NodeId(envelope.author), envelope.incarnation, envelope.seq);
+        let later = matches!(body, Body::Epoch { .. } | Body::Change { base: Some(_), .. } | Body::Unreadable { .. });
+        if !later && envelope.epoch != FIRST_EPOCH {
+            return Err(RecordError::Kind(format!("epoch {}", envelope.epoch)));
+        }
         Ok(Self { author, incarnation, seq, body, raw: Arc::clone(&raw) })
     }
 

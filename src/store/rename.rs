@@ -13,7 +13,8 @@ use crate::ids::Uid;
 use crate::object::Key;
 use crate::time::Wall;
 
-use super::document::{Chunk, Document, Hash};
+use super::document::{Document, Hash};
+use super::epoch_images::Found;
 use super::parts::{Birth, to_json};
 use super::record::Record;
 use super::show::What;
@@ -54,9 +55,9 @@ pub(super) enum Naming {
 
 impl Store {
     /// Decides about a change that gives an object another name than it has.
-    pub(super) fn give_name(&mut self, uid: Uid, chunk: &Chunk, birth: &Birth) -> Naming {
-        let Some(object) = self.objects.get(&uid) else { return Naming::Taken };
-        if rank(uid, &object.working.birth) <= rank(uid, birth) {
+    pub(super) fn give_name(&mut self, uid: Uid, found: &Found, birth: &Birth) -> Naming {
+        let (Some(object), chunk) = (self.objects.get(&uid), &found.chunk) else { return Naming::Taken };
+        if !self.has_better_name(uid, birth) || found.base.is_some() {
             return Naming::Refused;
         }
         if !chunk.parents().all(|parent| object.changes.iter().any(|kept| kept.hash == parent)) {
@@ -70,15 +71,24 @@ impl Store {
         Naming::Taken
     }
 
-    fn rename(&mut self, uid: Uid, birth: &Birth) {
+    /// Tells whether a birth stands before an object's own.
+    pub(super) fn has_better_name(&self, uid: Uid, birth: &Birth) -> bool {
+        self.objects.get(&uid).is_none_or(|object| rank(uid, birth) < rank(uid, &object.working.birth))
+    }
+
+    /// Gives an object the name that a birth says, and forgets what was asked of it.
+    pub(super) fn rename(&mut self, uid: Uid, birth: &Birth) {
         self.release(uid);
         self.documents.take(uid);
+        self.images = None;
+        self.quarantine.forget_object(uid);
         let Some(object) = self.objects.get(&uid) else { return };
         let former = object.working.birth.key.clone();
         self.reallocate(uid, &former, None);
         self.forget_parts(uid);
         let Some(object) = self.objects.get_mut(&uid) else { return };
         let gone = std::mem::take(&mut object.changes);
+        (object.epoch, object.former) = (None, Vec::new());
         object.working.birth = Arc::new(birth.clone());
         object.working.intent = to_json(&Value::Object(Map::new()));
         object.working.spec_changes = 0;

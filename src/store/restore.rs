@@ -10,10 +10,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::ids::{NodeId, Term};
+use crate::ids::{NodeId, Term, Uid};
 use crate::object::{Key, kinds};
 use crate::time::Now;
 
+use super::document::{Actor, Document};
+use super::epoch::{Clock, Decision, Epoch, Serial};
+use super::leaves::flatten;
 use super::parts::{Object, Parts};
 use super::record::{Draft, Record, Scribe};
 use super::render::{observation, phase};
@@ -50,8 +53,9 @@ pub fn restore(config: Config, records: Vec<Vec<u8>>, names: &BTreeMap<NodeId, S
             restored.left.push((key, why));
             continue;
         }
-        for kept in &object.changes {
-            restored.take(&mut scribe, &kept.record, names);
+        match &object.epoch {
+            Some(epoch) => restored.records.push(afresh(&mut scribe, &store, *uid, object, epoch)),
+            None => object.changes.iter().for_each(|kept| restored.take(&mut scribe, &kept.record, names)),
         }
         let pod = *key.kind == kinds::POD;
         for mark in &object.marks {
@@ -76,6 +80,21 @@ impl Restored {
         let Ok(record) = Record::read(raw.clone()) else { return };
         self.records.push(scribe.take_over(&record, names.get(&record.author).map(String::as_str)).to_vec());
     }
+}
+
+/// Begins an object's next epoch with what is asked of it. What its history counts are records of others, by number.
+fn afresh(scribe: &mut Scribe, store: &Store, uid: Uid, object: &Object, epoch: &Epoch) -> Vec<u8> {
+    let parts = &object.working;
+    let leaves = flatten(store.shape(&parts.birth.key), &Value::Object(parts.intent()));
+    let number = epoch.name.number + 1;
+    let this = Serial { author: scribe.node, incarnation: scribe.incarnation, seq: scribe.peek_seq() };
+    let delta = leaves.into_iter().map(|(path, leaf)| (path, Some(leaf))).collect();
+    let written = Document::default().write_once(&Actor::of_birth(uid, number, &[this]), delta);
+    let mut clock = Clock::default();
+    clock.raise(this, 0);
+    let decision =
+        Decision { number, former: None, heads: vec![this], clock, generation: parts.spec_changes, chunk: 0..0 };
+    scribe.write(Draft::Epoch(uid, &parts.birth, &decision, &written.chunk)).to_vec()
 }
 
 /// Tells why an object is not restored, if it is not.

@@ -20,6 +20,7 @@ use super::allocate::Allocations;
 use super::change::{Committed, Precondition, Rejected};
 use super::document::{Actor, Cache};
 use super::ephemeral::Ephemerals;
+use super::epoch_images::Images;
 use super::index::Index;
 use super::leaves::{ListKeys, Shape};
 use super::news::{Unsaved, Untold};
@@ -120,6 +121,10 @@ pub struct Store {
     pub(super) waiting: Waiting,
     /// What members have signed and nobody can take.
     pub(super) quarantine: Quarantine,
+    /// What late changes of one object were taken over with last.
+    pub(super) images: Option<Images>,
+    /// Objects about which a decision came that is wrong, and the number of the epoch.
+    pub(super) refused_epochs: BTreeMap<Uid, u64>,
     /// Records of a newer version found on disk: kept, not understood.
     pub(super) strangers: Vec<Arc<[u8]>>,
     pub(super) ceiling: Option<Arc<[u8]>>,
@@ -176,6 +181,8 @@ impl Store {
             sights: BTreeMap::new(),
             waiting: Waiting::default(),
             quarantine: Quarantine::default(),
+            images: None,
+            refused_epochs: BTreeMap::new(),
             strangers: Vec::new(),
             ceiling: None,
             outbox: Vec::new(),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
-use crate::ids::Uid;
+use crate::ids::{NodeId, Uid};
 use crate::object::{Key, Kind, kinds};
 use crate::time::Wall;
 
 use super::class::{self, Class};
 use super::credit::{Credit, CreditBody};
+use super::epoch::{Clock, Decision, Name, Serial};
 use super::parts::{Birth, Mark};
 use super::record::{Body, Draft, RecordError, of_cbor, to_cbor};
 use super::register::Slot;
@@ -29,6 +30,11 @@ struct ChangeBody<'a> {
     spec: bool,
     #[cbor(b(3), with = "minicbor::bytes")]
     chunk: &'a [u8],
+    /// The hash that names the epoch it was written in; the envelope has the number.
+    #[cbor(n(8), with = "minicbor::bytes")]
+    base: Option<[u8; 32]>,
+    #[n(9)]
+    parents: Option<Vec<SerialBody>>,
     /// Whose it is: [`CreditBody`]'s fields.
     #[n(10)]
     at: Option<i64>,
@@ -38,6 +44,54 @@ struct ChangeBody<'a> {
     user: Option<String>,
     #[n(13)]
     node: Option<String>,
+}
+
+/// A record, told from the one that names it: what is equal in both is left out.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct SerialBody {
+    #[n(0)]
+    seq: u64,
+    #[n(1)]
+    incarnation: Option<u64>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    author: Option<[u8; 32]>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct EpochBody<'a> {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uid: [u8; 16],
+    #[n(1)]
+    birth: BirthBody,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    former: Option<[u8; 32]>,
+    #[n(3)]
+    heads: Vec<RunBody>,
+    /// How far each run counts.
+    #[n(4)]
+    runs: Vec<RunBody>,
+    /// Runs of which, and of those before, nothing is known any more.
+    #[n(5)]
+    ended: Vec<RunBody>,
+    #[n(6)]
+    generation: u64,
+    #[cbor(b(7), with = "minicbor::bytes")]
+    chunk: &'a [u8],
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct RunBody {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    author: [u8; 32],
+    #[n(1)]
+    incarnation: u64,
+    #[n(2)]
+    seq: Option<u64>,
+    #[n(3)]
+    horizon: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -151,14 +205,16 @@ struct EventBody<'a> {
     object: Option<&'a [u8]>,
 }
 
-/// Returns a draft's kind and body. `credit`: whose change it is, if it is one.
-pub(super) fn encode(draft: Draft<'_>, credit: &Credit) -> (u8, Vec<u8>) {
+/// Returns kind and body of a draft that becomes the record `serial`. `credit`: whose change it is, if it is one.
+pub(super) fn encode(draft: Draft<'_>, credit: &Credit, serial: Serial) -> (u8, Vec<u8>) {
     match draft {
-        Draft::Change(uid, birth, spec, chunk) => {
+        Draft::Change { uid, birth, spec, chunk, base, parents } => {
             let CreditBody { at, author, user, node } = credit.body();
-            let birth = birth.map(birth_body);
-            (CHANGE, to_cbor(&ChangeBody { uid: uid.0, birth, spec, chunk, at, author, user, node }))
+            let (uid, birth, base) = (uid.0, birth.map(birth_body), base.map(|name| name.hash));
+            let parents = parents.map(|parents| parents.iter().map(|parent| serial_body(*parent, serial)).collect());
+            (CHANGE, to_cbor(&ChangeBody { uid, birth, spec, chunk, base, parents, at, author, user, node }))
         }
+        Draft::Epoch(uid, birth, decision, chunk) => (9, to_cbor(&epoch_body(uid, birth, decision, chunk))),
         Draft::Register(uid, slot, (major, minor), value) => {
             (2, to_cbor(&RegisterBody { uid: uid.0, slot: slot.number(), major, minor, value }))
         }
@@ -188,8 +244,8 @@ pub(super) fn encode(draft: Draft<'_>, credit: &Credit) -> (u8, Vec<u8>) {
     }
 }
 
-/// Reads the body of a record whose bytes are `raw`.
-pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordError> {
+/// Reads the body of the record `serial`, whose bytes are `raw`.
+pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8], serial: Serial, epoch: u64) -> Result<Body, RecordError> {
     // Slices of `body` are slices of `raw`: keep where they are.
     let place = |part: &[u8]| {
         let start = part.as_ptr() as usize - raw.as_ptr() as usize;
@@ -199,7 +255,9 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
         CHANGE => {
             let b: ChangeBody<'_> = of_cbor(body)?;
             let birth = b.birth.map(birth).transpose()?;
-            Body::Change { uid: Uid(b.uid), birth, spec: b.spec, chunk: place(b.chunk) }
+            let base = b.base.map(|hash| Name { number: epoch, hash });
+            let parents = b.parents.map(|parents| parents.iter().map(|parent| parent.beside(serial)).collect());
+            Body::Change { uid: Uid(b.uid), birth, spec: b.spec, chunk: place(b.chunk), base, parents }
         }
         2 => {
             let b: RegisterBody<'_> = of_cbor(body)?;
@@ -229,6 +287,11 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8]) -> Result<Body, RecordEr
             }
             Body::Event { uid: Uid(b.uid), key, time: b.time, object: b.object.map(place) }
         }
+        9 => {
+            let b: EpochBody<'_> = of_cbor(body)?;
+            let chunk = place(b.chunk);
+            Body::Epoch { uid: Uid(b.uid), decision: Box::new(decision(&b, epoch, chunk)), birth: birth(b.birth)? }
+        }
         other => return Err(RecordError::Kind(other.to_string())),
     })
 }
@@ -239,15 +302,60 @@ pub(super) fn credit(kind: u8, body: &[u8]) -> Credit {
     (kind == CHANGE).then(read).flatten().map(Credit::of_body).unwrap_or_default()
 }
 
-/// Returns the body of a change with the name of the node that made it, unless that is said already; any other body as
-/// it is.
+/// Returns the body of a change for another author: with the name of the node that made it, unless that is said already,
+/// and without what it says of records by number, which are others then. Any other body as it is.
 pub(super) fn with_node<'a>(kind: u8, body: &'a [u8], node: Option<&str>) -> Cow<'a, [u8]> {
     match of_cbor::<ChangeBody<'_>>(body) {
-        Ok(change) if kind == CHANGE && change.node.is_none() && node.is_some() => {
-            to_cbor(&ChangeBody { node: node.map(str::to_owned), ..change }).into()
+        Ok(change) if kind == CHANGE && (change.parents.is_some() || change.node.is_none() && node.is_some()) => {
+            let node = change.node.clone().or_else(|| node.map(str::to_owned));
+            to_cbor(&ChangeBody { node, parents: None, ..change }).into()
         }
         _ => body.into(),
     }
+}
+
+fn serial_body(of: Serial, beside: Serial) -> SerialBody {
+    SerialBody {
+        seq: of.seq,
+        incarnation: (of.incarnation != beside.incarnation).then_some(of.incarnation),
+        author: (of.author != beside.author).then_some(of.author.0),
+    }
+}
+
+impl SerialBody {
+    fn beside(&self, other: Serial) -> Serial {
+        Serial {
+            author: self.author.map_or(other.author, NodeId),
+            incarnation: self.incarnation.unwrap_or(other.incarnation),
+            seq: self.seq,
+        }
+    }
+}
+
+fn epoch_body<'a>(uid: Uid, birth: &Birth, decision: &Decision, chunk: &'a [u8]) -> EpochBody<'a> {
+    let run = |author: NodeId, incarnation, seq, horizon| RunBody { author: author.0, incarnation, seq, horizon };
+    let clock = &decision.clock;
+    EpochBody {
+        uid: uid.0,
+        birth: birth_body(birth),
+        former: decision.former,
+        heads: decision.heads.iter().map(|head| run(head.author, head.incarnation, Some(head.seq), None)).collect(),
+        runs: clock.runs.iter().map(|((a, i), (seq, horizon))| run(*a, *i, Some(*seq), Some(*horizon))).collect(),
+        ended: clock.ended.iter().map(|(author, incarnation)| run(*author, *incarnation, None, None)).collect(),
+        generation: decision.generation,
+        chunk,
+    }
+}
+
+fn decision(b: &EpochBody<'_>, number: u64, chunk: std::ops::Range<usize>) -> Decision {
+    let author = |run: &RunBody| NodeId(run.author);
+    let seq = |run: &RunBody| run.seq.unwrap_or(0);
+    let runs = b.runs.iter().map(|r| ((author(r), r.incarnation), (seq(r), r.horizon.unwrap_or(0))));
+    let head = |head: &RunBody| Serial { author: author(head), incarnation: head.incarnation, seq: seq(head) };
+    let ended = b.ended.iter().map(|run| (author(run), run.incarnation)).collect();
+    let clock = Clock { runs: runs.collect(), ended };
+    let heads = b.heads.iter().map(head).collect();
+    Decision { number, former: b.former, heads, clock, generation: b.generation, chunk }
 }
 
 fn kind_of(group: &str, plural: &str) -> Result<&'static Kind, RecordError> {

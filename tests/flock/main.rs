@@ -11,6 +11,7 @@
 #[path = "../harness/config.rs"]
 mod config;
 mod disks;
+mod epochs;
 mod faults;
 mod host;
 mod invariants;

@@ -51,6 +51,8 @@ struct History {
     random: StdRng,
     replicas: Vec<Replica>,
     counts: Counts,
+    /// Histories as they were when all met, and who leads since.
+    noted: (usize, Vec<Overgrown>),
 }
 
 impl History {
@@ -58,7 +60,7 @@ impl History {
         let mut random = StdRng::seed_from_u64(seed);
         let of = random.random_range(3..=5);
         let replicas = (0..of).map(|i| Replica::new(u8::try_from(i + 1).unwrap(), of)).collect();
-        let mut history = Self { random, replicas, counts: Counts::new() };
+        let mut history = Self { random, replicas, counts: Counts::new(), noted: (0, Vec::new()) };
         for name in ["default", "kube-system", "shop"] {
             history.replicas[0].rig.create(namespace(name));
         }
@@ -84,9 +86,32 @@ impl History {
                 25 => {
                     self.meet();
                     self.lead();
+                    self.note();
                 }
+                26..31 => self.cut(),
                 _ => {}
             }
+        }
+    }
+
+    /// Notes how long histories are that everybody has.
+    fn note(&mut self) {
+        let leader = self.random.random_range(0..self.replicas.len());
+        let objects = &self.replicas[leader].rig.store.objects;
+        self.noted = (leader, objects.iter().filter_map(|(uid, object)| Overgrown::of(*uid, object)).collect());
+    }
+
+    /// Has the leader begin a history anew, whatever has been written since all met. The others hear of it later.
+    fn cut(&mut self) {
+        let (leader, noted) = &mut self.noted;
+        if noted.is_empty() {
+            return;
+        }
+        let at = noted.swap_remove(self.random.random_range(0..noted.len()));
+        let rig = &mut self.replicas[*leader].rig;
+        if rig.store.cut(rig.now, at) {
+            rig.flush();
+            self.count("histories cut");
         }
     }
 
@@ -260,6 +285,10 @@ impl History {
         self.meet();
         let held = |rig: &Rig| rig.store.record_ids().into_iter().collect::<std::collections::BTreeSet<_>>();
         let (shown, ids) = (self.replicas[0].rig.visible(), held(&self.replicas[0].rig));
+        let late = |object: &super::super::parts::Object| object.changes.iter().any(|kept| kept.image.is_some());
+        if self.replicas[0].rig.store.objects.values().any(late) {
+            self.count("histories with late changes");
+        }
         for replica in &self.replicas {
             let rig = &replica.rig;
             assert_same(&rig.visible(), &shown, seed, "another replica");
@@ -441,6 +470,8 @@ fn assert_all_happened(counts: &Counts) {
         "MergeRepaired",
         "Displaced",
         "AllocationMoved",
+        "histories cut",
+        "histories with late changes",
     ];
     for what in expected {
         assert!(counts.get(what).is_some_and(|n| *n > 0), "nothing of this kind ever happened: {what}");

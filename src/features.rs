@@ -8,7 +8,7 @@
 //! | level | what came with it |
 //! |---|---|
 //! | 1 | all up to clusters of several nodes; such a build tells no level |
-//! | 2 | [`Feature::Epochs`], [`Feature::Horizon`] |
+//! | 2 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
 
 /// This build's level.
 pub const LEVEL: u32 = 2;
@@ -24,13 +24,15 @@ pub enum Feature {
     Epochs,
     /// The horizon, and tombstones that are collected behind it.
     Horizon,
+    /// What a side without a leader decides, in registers of its own.
+    Caretakers,
 }
 
 impl Feature {
     /// Returns the level that it came with.
     pub fn level(self) -> u32 {
         match self {
-            Self::Epochs | Self::Horizon => 2,
+            Self::Epochs | Self::Horizon | Self::Caretakers => 2,
         }
     }
 

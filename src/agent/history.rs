@@ -128,6 +128,7 @@ fn user(edit: &Edit) -> String {
     match (&edit.credit.user, edit.credit.author) {
         (Some(user), _) => user.clone(),
         (None, Some(Author::Leader)) => "controllers".into(),
+        (None, Some(Author::Caretaker)) => "caretaker".into(),
         (None, Some(Author::Kubelet)) => "kubelet".into(),
         (None, _) => String::new(),
     }

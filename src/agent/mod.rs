@@ -26,7 +26,7 @@ pub mod welcome;
 mod wire;
 
 pub use crate::kubelet::node_status::DATA_LOST;
-pub use crate::node::LEADER;
+pub use crate::node::{CARETAKER, LEADER};
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -37,6 +37,8 @@ struct Report {
     level: u32,
     /// The node that leads, as this agent sees it; empty if it hears of none.
     leader: String,
+    /// The node that looks after this side of a cut while no leader is heard; empty otherwise.
+    caretaker: String,
     nodes: Vec<NodeLine>,
     pods: Pods,
     /// How many records of members were refused within the last hour, as far as Events tell.
@@ -87,6 +89,9 @@ fn print(report: &Report) {
     println!("API      {} ({})", report.server, report.version);
     println!("Level    {}", report.level);
     println!("Leader   {}", if report.leader.is_empty() { "none is heard of" } else { &report.leader });
+    if !report.caretaker.is_empty() {
+        println!("Caretaker {}", report.caretaker);
+    }
     for node in &report.nodes {
         let state = match (node.ready, node.reach) {
             (true, _) => paint("Ready", 32),
@@ -114,9 +119,13 @@ async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result
     let pods = client.get("/api/v1/pods").await?;
     let leases = client.get(LEASES).await?;
     let refusals = client.get(REFUSALS).await?;
-    let leader = items(&leases).find(|lease| lease["metadata"]["name"] == crate::agent::LEADER);
+    let holder = |name: &str| {
+        let lease = items(&leases).find(|lease| lease["metadata"]["name"] == name);
+        lease.map(|lease| text(&lease["spec"]["holderIdentity"])).unwrap_or_default()
+    };
     Ok(Report {
-        leader: leader.map(|lease| text(&lease["spec"]["holderIdentity"])).unwrap_or_default(),
+        leader: holder(crate::agent::LEADER),
+        caretaker: holder(crate::agent::CARETAKER),
         cluster,
         server: client.server,
         version: text(&version["gitVersion"]),

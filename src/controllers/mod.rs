@@ -28,6 +28,7 @@
 //! deleted, or a user deletes it by force.
 
 mod affected;
+mod caretaker;
 mod deployment;
 mod edit;
 mod garbage;
@@ -47,6 +48,7 @@ mod tests;
 use std::time::Duration;
 
 pub use affected::{affected, all};
+pub use caretaker::{MADE_BY_CARETAKER, PARTITION, is_made_by_caretaker, look_after};
 
 use crate::object::{Key, Note, NoteType, kinds};
 use crate::store::{Change, Entry, Snapshot, class};

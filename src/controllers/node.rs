@@ -67,6 +67,12 @@ impl<'a> Nodes<'a> {
         self.known(pod).map_or(Standing::Settled, |known| known.standing)
     }
 
+    /// Tells whether any node of the cluster answers again and may hold what the view does not show yet.
+    pub fn is_any_returning(&self) -> bool {
+        let is_returning = |node: &std::sync::Arc<Entry>| taints(node).iter().any(|taint| taint.key == RETURNING);
+        self.view.list(&kinds::NODE, None).any(is_returning)
+    }
+
     fn known(&mut self, pod: &Entry) -> Option<&Known> {
         let name = pod.node.as_ref()?;
         if !self.known.contains_key(name) {

@@ -26,6 +26,9 @@ const SOON: Duration = Duration::from_millis(100);
 /// The Lease that shows who leads.
 pub const LEADER: &str = "skein-leader";
 
+/// The Lease that shows who is caretaker of the side of a cut that this node is on, while no leader is heard.
+pub const CARETAKER: &str = "skein-caretaker";
+
 /// Tells whether a Service is the one that leads to the API.
 pub(super) fn is_api_service(service: &Key) -> bool {
     service.namespace == "default" && service.name == "kubernetes"
@@ -88,22 +91,27 @@ impl Node {
     /// Shows who leads, as this node sees it, and since when: a Lease beside those of the nodes.
     pub(super) fn show_leader(&mut self, now: Now) {
         let leader = self.leading.leader(self.store.node_id()).map(|id| self.peers.name_of(&id));
-        let home = self.store.snapshot().get(&Key::cluster(&kinds::NAMESPACE, NODE_LEASES)).map(|entry| entry.value());
         let acquired = self.leading.noticed(self.term, now.wall);
-        let lease = leader.zip(home).map(|(leader, home)| {
+        let spec = leader.map(|leader| {
+            json!({"holderIdentity": leader, "leaseTransitions": self.term.0, "acquireTime": acquired.micro_time()})
+        });
+        self.show_office(now, LEADER, spec);
+    }
+
+    /// Shows who holds an office as a Lease beside those of the nodes; nobody without `spec`.
+    pub(super) fn show_office(&mut self, now: Now, name: &str, spec: Option<Value>) {
+        let home = self.store.snapshot().get(&Key::cluster(&kinds::NAMESPACE, NODE_LEASES)).map(|entry| entry.value());
+        let lease = spec.zip(home).map(|(spec, home)| {
             json!({
                 "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
                 "metadata": {
-                    "name": LEADER, "namespace": NODE_LEASES,
-                    "uid": Uid::derived(&[b"lease", LEADER.as_bytes()]),
+                    "name": name, "namespace": NODE_LEASES, "uid": Uid::derived(&[b"lease", name.as_bytes()]),
                     "creationTimestamp": home["metadata"]["creationTimestamp"],
                 },
-                "spec": {
-                    "holderIdentity": leader, "leaseTransitions": self.term.0, "acquireTime": acquired.micro_time(),
-                },
+                "spec": spec,
             })
         });
-        self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, LEADER), lease);
+        self.store.project(now, &Key::new(&kinds::LEASE, NODE_LEASES, name), lease);
     }
 
     fn ensure(&mut self, now: Now, key: &Key, mut object: Value) {

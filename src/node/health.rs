@@ -63,7 +63,7 @@ impl Node {
         self.store.is_complete_again();
         self.tell_kubelet_of_the_disk();
         self.wake_kubelet(now, kubelet::Input::Changed);
-        if self.leading.is_leader() {
+        if self.decides().is_some() {
             self.look_at_everything(now);
         }
     }

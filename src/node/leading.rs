@@ -128,12 +128,13 @@ impl Node {
         tracing::info!(term = term.0, "elected");
         self.term = self.term.max(term);
         self.leading.since = Some(now.mono);
+        self.caretaking.give_up();
         self.look_at_everything(now);
         // Nothing that a member holds is known for sure until an exchange with it under this leader.
         self.refresh_reaches(now);
     }
 
-    fn leave_office(&mut self, now: Now) {
+    pub(super) fn leave_office(&mut self, now: Now) {
         self.work.rest();
         self.placement.rest();
         self.refresh_reaches(now);

@@ -8,6 +8,7 @@ use minicbor::{Decoder, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::ids::Term;
 use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
 use crate::{election, gossip, membership};
 
@@ -36,6 +37,8 @@ pub enum Message {
     },
     /// The sender's feature level; goes with everything about being alive.
     Level(u32),
+    /// The newest beat of a leader that the sender knows of; goes with everything about being alive.
+    Beat(Beat),
     /// The membership records that are in effect, as far as the sender knows.
     Members(Vec<SignedMember>),
 }
@@ -45,6 +48,15 @@ pub enum Message {
 pub enum Ask {
     /// Admit a new member.
     Join(JoinRequest),
+}
+
+/// That a leader was there: it counts while it may decide. The highest was the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Beat {
+    /// Its term.
+    pub term: Term,
+    /// How often it has counted in that term.
+    pub count: u64,
 }
 
 /// How urgent a frame is: each lane has a stream of its own, so that bulk never holds up a heartbeat.
@@ -84,6 +96,7 @@ const ANSWER: u8 = 5;
 const REFUSAL: u8 = 6;
 const LEVEL: u8 = 20;
 const MEMBERS: u8 = 21;
+const BEAT: u8 = 22;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +214,9 @@ impl Message {
                 (MEMBERS, minicbor::to_vec(records).expect("a vector takes any number of bytes"))
             }
             Self::Level(level) => (LEVEL, minicbor::to_vec(level).expect("a vector takes any number of bytes")),
+            Self::Beat(Beat { term, count }) => {
+                (BEAT, minicbor::to_vec((term.0, count)).expect("a vector takes any number of bytes"))
+            }
             Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
             Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
             Self::Answer { id, answer: Err(declined) } => (REFUSAL, numbered(*id, declined)),
@@ -220,6 +236,10 @@ impl Message {
             ELECTION => Self::Election(election::Message::of_bytes(bytes).map_err(bad)?),
             GOSSIP => Self::Gossip(gossip::Message::of_bytes(bytes).map_err(bad)?),
             LEVEL => Self::Level(minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?),
+            BEAT => {
+                let (term, count) = minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?;
+                Self::Beat(Beat { term: Term(term), count })
+            }
             MEMBERS => {
                 let records: Vec<ByteVec> = minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?;
                 Self::Members(records.into_iter().map(Vec::from).collect())

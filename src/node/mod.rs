@@ -10,7 +10,8 @@
 //! * *Acknowledged is durable*: a request is answered only when its records are on disk.
 //! * *No runaway work* (rule 12): a key is reconciled again only on a view that holds all changes of its last
 //!   reconcile.
-//! * *One decides*: controllers and scheduler run only while this node is the established leader.
+//! * *One decides*: controllers and scheduler run only while this node is the established leader, or the caretaker of a side
+//!   that hears none.
 //! * *No peer holds up the loop*: records are merged a slice a turn; while [`Node::is_busy`], turns follow each other.
 //! * *Durable before told*: peers hear of a write only once it is on this node's disk.
 
@@ -21,6 +22,7 @@ pub mod message;
 mod admission;
 mod arrivals;
 mod bootstrap;
+mod caretaking;
 mod health;
 mod leading;
 mod levels;
@@ -53,12 +55,13 @@ use crate::time::Now;
 use crate::trust::ClusterSettings;
 use crate::{election, gossip, membership};
 
-pub use bootstrap::LEADER;
+pub use bootstrap::{CARETAKER, LEADER};
 pub use io::{Effect, Input, Request};
 
 use crate::gossip::Origin;
 use admission::Admissions;
 use arrivals::Arrivals;
+use caretaking::Caretaking;
 use health::Health;
 use leading::Leading;
 use levels::Levels;
@@ -120,6 +123,7 @@ pub struct Node {
     traffic: Traffic,
     recorder: Recorder,
     leading: Leading,
+    caretaking: Caretaking,
     peers: Peers,
     telling: Telling,
     admissions: Admissions,
@@ -168,6 +172,7 @@ impl Node {
             mesh_port: config.mesh_port,
             term: config.ballot.term,
             leading: Leading::new(id, seed, config.ballot, config.registers),
+            caretaking: Caretaking::new(now.mono),
             peers: Peers::new(id, seed, config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             admissions: Admissions::new(key, config.settings),
@@ -225,10 +230,7 @@ impl Node {
                 self.note_durable(now, id);
             }
             Input::Received { from, messages } => self.received(now, from, messages),
-            Input::Connected(peer) => {
-                self.tell_members(peer);
-                self.gossip(now, gossip::Input::Connected(peer));
-            }
+            Input::Connected(peer) => self.connected(now, peer),
             Input::Gone { peer, reset } => self.gone(now, peer, reset),
             Input::Saved(id) => self.elect(now, election::Input::Saved(id)),
             Input::Join { id, request } => self.asked_to_admit(now, admission::Asker::Here(id), request),
@@ -252,6 +254,8 @@ impl Node {
         self.gossip(now, gossip::Input::Tick);
         self.give_up_on_answers(now);
         self.raise_level(now);
+        self.doubt_connections(now);
+        self.take_care(now);
         self.put_in_order(now);
         self.cut_histories(now);
         if now.mono >= self.next_upkeep {
@@ -265,9 +269,12 @@ impl Node {
         for _ in 0..ROUNDS {
             let events = self.fresh_events();
             self.dispatch(now, &events);
-            if self.leading.is_leader() && !self.must_learn_first(now) && self.check_disk().is_ok() {
-                self.place_pods(now);
-                self.run_work(now);
+            if let Some(office) = self.decides()
+                && !self.must_learn_first(now)
+                && self.check_disk().is_ok()
+            {
+                self.place_pods(now, office);
+                self.run_work(now, office);
             }
             self.tell_losses(now);
             self.refresh_traffic(now);
@@ -297,15 +304,16 @@ impl Node {
     }
 
     fn dispatch(&mut self, now: Now, events: &[Arc<WatchEvent>]) {
-        let leads = self.leading.is_leader();
+        let decides = self.decides().is_some();
         if self.work.must_look_again() {
-            if leads {
+            if decides {
                 self.look_at_everything(now);
             }
             self.traffic.start(self.store.snapshot());
         }
         for event in events {
-            if leads {
+            self.caretaking.notice(event, now.mono);
+            if decides {
                 self.work.add_all(crate::controllers::affected(event, self.store.snapshot()), now.mono);
                 self.placement.notice(event);
             }
@@ -334,7 +342,8 @@ impl Node {
         change: Change,
         waiter: Waiter,
     ) -> Result<(), Rejected> {
-        match self.store.commit_for(now, author, user, self.term, change)? {
+        let term = if author == Author::Caretaker { Term(self.caretaking.round()) } else { self.term };
+        match self.store.commit_for(now, author, user, term, change)? {
             Receipt::Pending(ticket) => {
                 self.waiting.insert(ticket, waiter);
             }

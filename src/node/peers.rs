@@ -42,6 +42,12 @@ pub(super) struct Peers {
 struct Standing {
     /// When it last began to answer.
     answers_since: Mono,
+    /// When it last ceased to answer.
+    silent_since: Mono,
+    /// When a connection was made after it ceased to answer, for a while: records may come before it is known to be alive.
+    connected: Option<Mono>,
+    /// Whether it has said anything in this run of this node.
+    heard: bool,
     /// When the last exchange began of which all is shown.
     exchanged: Option<Mono>,
     /// An exchange that is shown when this batch is durable.
@@ -84,9 +90,30 @@ impl Peers {
         self.standings.iter().filter(behind).map(|(id, _)| *id).collect()
     }
 
-    /// Says how a member is for a leader since `office`, or for a node that does not lead.
-    fn reach(&self, peer: &NodeId, office: Option<Mono>) -> Reach {
+    /// Notes that a member has said that it is alive.
+    pub fn has_said_something(&mut self, peer: &NodeId) {
+        if let Some(standing) = self.standings.get_mut(peer) {
+            standing.heard = true;
+        }
+    }
+
+    /// Tells whether a member has answered in this run of this node.
+    pub fn was_heard(&self, peer: &NodeId) -> bool {
+        self.standings.get(peer).is_some_and(|standing| standing.heard)
+    }
+
+    /// Tells since when a member does not answer, if it does not.
+    pub fn silent_since(&self, peer: &NodeId) -> Option<Mono> {
+        self.standings.get(peer).filter(|_| !self.answers(peer)).map(|standing| standing.silent_since)
+    }
+
+    /// Says how a member is for one who decides since `office`, or for a node that does not. With `patience` it is not lost yet.
+    fn reach(&self, peer: &NodeId, office: Option<Mono>, patience: bool) -> Reach {
         match self.membership.state(peer) {
+            State::Unreachable | State::Lost if self.standings.get(peer).is_some_and(|s| s.connected.is_some()) => {
+                Reach::Returning
+            }
+            State::Lost if patience => Reach::Unreachable,
             State::Lost => Reach::Lost,
             State::Unreachable => Reach::Unreachable,
             State::Alive => {
@@ -180,6 +207,7 @@ impl Node {
                     let numbers = self.telling.numbers();
                     self.telling.say(to, Message::Membership(message, numbers));
                     self.telling.say(to, Message::Level(self.levels.own));
+                    self.telling.say(to, Message::Beat(self.caretaking.newest_beat()));
                 }
                 Output::Changed { peer, state } => {
                     changed = true;
@@ -191,7 +219,7 @@ impl Node {
             self.tell_election(now);
             self.refresh_reaches(now);
         }
-        if self.leading.is_leader() {
+        if self.decides().is_some() {
             self.ask_for_exchanges(now);
         }
     }
@@ -203,10 +231,38 @@ impl Node {
             standing.asked = None;
             self.exchange(now, peer);
         }
+        if let (State::Unreachable, Some(standing)) = (state, self.peers.standings.get_mut(&peer)) {
+            standing.silent_since = now.mono;
+            standing.connected = None;
+        }
+    }
+
+    /// A connection was made.
+    pub(super) fn connected(&mut self, now: Now, peer: NodeId) {
+        self.set_connected(now, peer, Some(now.mono));
+        self.tell_members(peer);
+        self.gossip(now, gossip::Input::Connected(peer));
+    }
+
+    fn set_connected(&mut self, now: Now, peer: NodeId, connected: Option<Mono>) {
+        if let Some(standing) = self.peers.standings.get_mut(&peer) {
+            standing.connected = connected;
+            self.refresh_reaches(now);
+        }
+    }
+
+    /// Who is connected and does not answer is as it was.
+    pub(super) fn doubt_connections(&mut self, now: Now) {
+        let is_old = |at: &mut Mono| now.mono.since(*at) >= EXCHANGE_AGAIN;
+        let old = self.peers.standings.values_mut().filter_map(|s| s.connected.take_if(is_old)).count();
+        if old > 0 {
+            self.refresh_reaches(now);
+        }
     }
 
     /// A connection has ended.
     pub(super) fn gone(&mut self, now: Now, peer: NodeId, reset: bool) {
+        self.set_connected(now, peer, None);
         self.gossip(now, gossip::Input::Gone(peer));
         if reset {
             self.elect(now, crate::election::Input::Gone(peer));
@@ -249,14 +305,20 @@ impl Node {
 
     /// A leader must know what every member holds before it takes anything away.
     fn ask_for_exchanges(&mut self, now: Now) {
-        let office = self.leading.since();
+        let office = self.in_office_since();
         let due = |standing: &Standing| standing.asked.is_none_or(|asked| now.mono.since(asked) >= EXCHANGE_AGAIN);
-        let returning = |id: &NodeId| self.peers.reach(id, office) == Reach::Returning;
+        let returning = |id: &NodeId| self.peers.reach(id, office, false) == Reach::Returning;
         let wanted: Vec<NodeId> =
             self.peers.standings.iter().filter(|(id, s)| due(s) && returning(id)).map(|(id, _)| *id).collect();
         for peer in wanted {
             self.exchange(now, peer);
         }
+    }
+
+    /// Tells whether a member answers again with which no exchange is done yet.
+    pub(super) fn is_anyone_returning(&self) -> bool {
+        let office = self.in_office_since();
+        self.peers.standings.keys().any(|peer| self.peers.reach(peer, office, false) == Reach::Returning)
     }
 
     /// Lists the members that answer and with which no exchange was finished that began after `since`.
@@ -283,9 +345,13 @@ impl Node {
 
     /// Projects how members are onto their Nodes and pods.
     pub(super) fn refresh_reaches(&mut self, now: Now) {
-        let office = self.leading.since();
-        let reaches: Vec<(String, Reach)> =
-            self.peers.standings.keys().map(|id| (self.peers.name_of(id), self.peers.reach(id, office))).collect();
+        let office = self.in_office_since();
+        let reaches: Vec<(String, Reach)> = self
+            .peers
+            .standings
+            .keys()
+            .map(|id| (self.peers.name_of(id), self.peers.reach(id, office, self.must_be_patient_with(now, id))))
+            .collect();
         for (name, reach) in reaches {
             self.store.set_reach(now, &name, reach);
         }

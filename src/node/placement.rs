@@ -7,13 +7,17 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::object::{Key, Note, NoteType, kinds};
 use crate::scheduler::{self, View};
-use crate::store::{Author, Change, Entry, Precondition, Snapshot, WatchEvent};
+use crate::store::{Change, Entry, Precondition, Snapshot, WatchEvent};
 use crate::time::{Mono, Now};
 
+use super::caretaking::Office;
 use super::{Node, Waiter};
 
 /// A pod that fits nowhere is tried again when something changes, and at least this often.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// A pod that others may have bound is looked at again so soon.
+const SOON: Duration = Duration::from_millis(200);
 
 /// The pods that have no node.
 #[derive(Default)]
@@ -87,7 +91,7 @@ fn frees_room(event: &WatchEvent) -> bool {
 
 impl Node {
     /// Tries to place every pod that is due.
-    pub(super) fn place_pods(&mut self, now: Now) {
+    pub(super) fn place_pods(&mut self, now: Now, office: Office) {
         if now.mono < self.placement.next {
             return;
         }
@@ -100,19 +104,24 @@ impl Node {
         if self.placement.bindings > 0 {
             return;
         }
-        let mut view = self.placement.view.refreshed(self.store.snapshot());
+        let view = self.placement.view.refreshed(self.store.snapshot());
+        let mut view = view.cautious(office == Office::Caretaker);
         for key in due {
             let Some(entry) = self.store.snapshot().get(&key).cloned() else {
                 self.placement.waiting.remove(&key);
                 continue;
             };
-            self.placement.waiting.insert(key, now.mono + RETRY);
-            self.place(now, &mut view, &entry);
+            if self.may_bind(now, office, &entry) {
+                self.placement.waiting.insert(key, now.mono + RETRY);
+                self.place(now, office, &mut view, &entry);
+            } else {
+                self.placement.waiting.insert(key, now.mono + SOON);
+            }
         }
         self.placement.view = view;
     }
 
-    fn place(&mut self, now: Now, view: &mut View, entry: &Entry) {
+    fn place(&mut self, now: Now, office: Office, view: &mut View, entry: &Entry) {
         let Some(pod) = entry.typed::<Pod>() else { return };
         if !scheduler::is_waiting(&pod) {
             // Another scheduler's, or gated: it is looked at again when it changes.
@@ -120,17 +129,17 @@ impl Node {
             return;
         }
         match scheduler::schedule(view, &pod) {
-            Ok(node) => self.bind(now, view, entry, &pod, &node),
-            Err(unschedulable) => self.report_unschedulable(now, entry, &unschedulable.to_string()),
+            Ok(node) => self.bind(now, office, view, entry, &pod, &node),
+            Err(unschedulable) => self.report_unschedulable(now, office, entry, &unschedulable.to_string()),
         }
     }
 
-    fn bind(&mut self, now: Now, view: &mut View, entry: &Entry, pod: &Pod, node: &str) {
+    fn bind(&mut self, now: Now, office: Office, view: &mut View, entry: &Entry, pod: &Pod, node: &str) {
         let key = entry.key.clone();
         let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
         let change = Change::Bind { key: key.clone(), when: Precondition::same(entry), node: node.to_owned() };
         self.placement.bindings += 1;
-        match self.commit(now, Author::Leader, change, Waiter::Binding) {
+        match self.commit(now, office.author(), change, Waiter::Binding) {
             Ok(()) => {
                 view.assume(pod, node);
                 self.placement.waiting.remove(&key);
@@ -143,7 +152,7 @@ impl Node {
         }
     }
 
-    fn report_unschedulable(&mut self, now: Now, entry: &Entry, reason: &str) {
+    fn report_unschedulable(&mut self, now: Now, office: Office, entry: &Entry, reason: &str) {
         let mut status = entry.value()["status"].take();
         let known = status["conditions"].as_array().is_some_and(|c| c.iter().any(|c| c["message"] == reason));
         if !known {
@@ -153,7 +162,7 @@ impl Node {
             });
             status["conditions"] = serde_json::json!([condition]);
             let change = Change::Status { key: entry.key.clone(), status, when: Precondition::same(entry) };
-            if let Err(rejected) = self.commit(now, Author::Leader, change, Waiter::Nobody) {
+            if let Err(rejected) = self.commit(now, office.author(), change, Waiter::Nobody) {
                 tracing::debug!(key = %entry.key, %rejected, "status refused");
             }
         }

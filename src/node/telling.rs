@@ -86,6 +86,7 @@ impl Node {
         for message in messages {
             match message {
                 Message::Membership(message, numbers) => {
+                    self.peers.has_said_something(&from);
                     self.watch_peers(now, membership::Input::Received { from, message });
                     self.gossip(now, Input::Heard { from, numbers });
                 }
@@ -95,6 +96,7 @@ impl Node {
                 Message::Answer { id, answer } => self.answered(id, answer),
                 // Heard above, before anything else.
                 Message::Level(_) => {}
+                Message::Beat(beat) => self.heard_of_a_leader(now, beat),
                 Message::Members(records) => self.hear_of_members(now, records),
             }
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::controllers::{self, Controller, Plan};
 use crate::object::{Key, write};
-use crate::store::{Author, Change, Rejected};
+use crate::store::{Change, Rejected};
 use crate::time::{Backoff, Mono, Now};
 
+use super::caretaking::{self, Office};
 use super::{Node, Waiter};
 
 /// One thing to reconcile.
@@ -96,21 +97,25 @@ impl WorkQueue {
 
 impl Node {
     /// Reconciles what is due.
-    pub(super) fn run_work(&mut self, now: Now) {
+    pub(super) fn run_work(&mut self, now: Now, office: Office) {
+        let reconcile = match office {
+            Office::Leader => controllers::reconcile,
+            Office::Caretaker => controllers::look_after,
+        };
         for work in self.work.take_due(now.mono) {
-            let plan = controllers::reconcile(work.0, self.store.snapshot(), &work.1, now);
-            self.carry_out(now, &work, plan);
+            let plan = reconcile(work.0, self.store.snapshot(), &work.1, now);
+            self.carry_out(now, office, &work, plan);
         }
     }
 
-    fn carry_out(&mut self, now: Now, work: &Work, plan: Plan) {
+    fn carry_out(&mut self, now: Now, office: Office, work: &Work, plan: Plan) {
         let Plan { changes, notes, again } = plan;
         // Busy until all changes are shown, and one more so that it stays busy while they are handed in.
         self.work.busy.insert(work.clone(), Busy { changes: changes.len() + 1, again: again.map(|d| now.mono + d) });
         let quiet = changes.is_empty();
         let mut refused = false;
         for change in changes {
-            if let Err((change, why)) = self.carry_out_change(now, work, change) {
+            if let Err((change, why)) = self.carry_out_change(now, office, work, change) {
                 tracing::debug!(controller = ?work.0, key = %work.1, about = %change.key(), why, "change refused");
                 refused = true;
                 let view = self.store.snapshot();
@@ -146,9 +151,17 @@ impl Node {
     }
 
     /// Hands in one change. Refused, it comes back with the reason, if that is worth telling: a view that lags is not.
-    fn carry_out_change(&mut self, now: Now, work: &Work, change: Change) -> Result<(), (Change, Option<String>)> {
+    fn carry_out_change(
+        &mut self,
+        now: Now,
+        office: Office,
+        work: &Work,
+        change: Change,
+    ) -> Result<(), (Change, Option<String>)> {
+        let change = if office == Office::Caretaker { caretaking::signed(change) } else { change };
+        tracing::debug!(node = self.name, ?office, controller = ?work.0, key = %work.1, about = %change.key(), "change");
         let complete = complete(change.clone()).map_err(|why| (change.clone(), Some(why)))?;
-        match self.commit(now, Author::Leader, complete, Waiter::Work(work.clone())) {
+        match self.commit(now, office.author(), complete, Waiter::Work(work.clone())) {
             Ok(()) => Ok(()),
             Err(Rejected::NotFound { .. } | Rejected::Stale { .. }) => Err((change, None)),
             Err(rejected) => Err((change, Some(rejected.to_string()))),

@@ -49,7 +49,8 @@ fn feasible<'a>(view: &'a View, pod: &Pod) -> Result<Vec<&'a NodeView>, Unschedu
     for node in view.nodes() {
         let misfits = fit::misfits(pod, &node.node, &node.usage);
         let why = if misfits.is_empty() {
-            spread.misfit(node).or_else(|| affinity.misfit(node)).into_iter().map(str::to_owned).collect()
+            let misfit = spread.misfit(node).or_else(|| affinity.misfit(node));
+            misfit.map_or_else(|| view.crowding(node, pod), |why| vec![why.to_owned()])
         } else {
             misfits.iter().map(ToString::to_string).collect::<Vec<_>>()
         };

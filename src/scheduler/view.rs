@@ -21,6 +21,8 @@ pub struct View {
     /// Parsed objects, so that the next view parses only what has changed.
     parsed_nodes: Parsed<Node>,
     parsed_pods: Parsed<Facts>,
+    /// Whether pods that state no request count for a little all the same.
+    cautious: bool,
 }
 
 type Parsed<T> = BTreeMap<Uid, (Revision, Arc<T>)>;
@@ -98,6 +100,26 @@ impl View {
         if let Some(node) = self.nodes.get_mut(node) {
             node.add(Arc::new(Facts::of(pod)));
         }
+    }
+
+    /// Makes the scheduler leave room for pods that state no request, as much as scoring counts them for: a caretaker puts the
+    /// pods of many nodes on few.
+    #[must_use]
+    pub fn cautious(self, cautious: bool) -> Self {
+        Self { cautious, ..self }
+    }
+
+    /// Names what a node would have too little of, if that is to be cared about.
+    pub(super) fn crowding(&self, node: &NodeView, pod: &Pod) -> Vec<String> {
+        let Some(spec) = pod.spec.as_ref().filter(|_| self.cautious) else { return Vec::new() };
+        let (cpu, memory) = fit::scored_requests(spec);
+        let all = fit::amounts(node.node.status.as_ref().and_then(|status| status.allocatable.as_ref()));
+        let amount = |name: &str| all.get(name).copied().unwrap_or_default();
+        let wanted = [
+            ("cpu", node.scored.0.saturating_add(cpu), amount("cpu").milli_value()),
+            ("memory", node.scored.1.saturating_add(memory), amount("memory").value()),
+        ];
+        wanted.iter().filter(|(_, taken, all)| taken > all).map(|(name, ..)| format!("Insufficient {name}")).collect()
     }
 
     /// All nodes, by name.

@@ -18,6 +18,8 @@ pub enum Author {
     Leader,
     /// This node's kubelet.
     Kubelet,
+    /// The scheduler and controllers of a caretaker, who decides for a side that hears no leader.
+    Caretaker,
 }
 
 /// A wish to change one object. Objects in it are defaulted and validated already (`object::write`).

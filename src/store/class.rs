@@ -3,8 +3,9 @@
 //! | what | class | held as |
 //! |---|---|---|
 //! | everything but status | intent | a document an object, one leaf a scalar, except the [`Atom`]s below |
-//! | `spec.nodeName` of a Pod by Bind | decision | elected register |
+//! | `spec.nodeName` of a Pod by Bind | decision | elected register, or a caretaker's |
 //! | status by the leader | decision | elected register |
+//! | status by a caretaker | decision | a caretaker's register, while the elected one is as it was |
 //! | spec of a Lease | decision | elected register |
 //! | status of a Pod or Node by its kubelet | observation | register (uid, node) |
 //! | status by a client | told | register a field, conditions by type |
@@ -42,7 +43,7 @@ pub enum Class {
 pub enum StatusClass {
     /// Its own node saw it: shown at once, kept lazily.
     Observation,
-    /// The leader decided it.
+    /// The leader decided it, or a caretaker.
     Decision,
     /// An API client said so: laid under what the built-in writers say.
     Told,
@@ -79,7 +80,7 @@ pub fn is_projection(key: &Key, managed_by: Option<&str>) -> bool {
 pub fn of_status(kind: &Kind, author: Author) -> Option<StatusClass> {
     match author {
         Author::Client => Some(StatusClass::Told),
-        Author::Leader => Some(StatusClass::Decision),
+        Author::Leader | Author::Caretaker => Some(StatusClass::Decision),
         Author::Kubelet => has_kubelet_status(kind).then_some(StatusClass::Observation),
     }
 }

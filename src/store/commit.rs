@@ -105,7 +105,9 @@ impl Store {
             self.register_birth(uid, &after.birth.clone());
         }
         self.reallocate(uid, &key, Some(&after));
-        let asks = writes.iter().any(|write| !matches!(write, Write::Decide(Slot::Status, ..) | Write::Tell(..)));
+        let asks = writes
+            .iter()
+            .any(|write| !matches!(write, Write::Decide(Slot::Status | Slot::CaretakerStatus, ..) | Write::Tell(..)));
         let durable = !writes.is_empty();
         for write in writes {
             self.write(uid, born, &mut after, write);

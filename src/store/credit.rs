@@ -40,6 +40,7 @@ impl Credit {
             Author::Client => 1,
             Author::Leader => 2,
             Author::Kubelet => 3,
+            Author::Caretaker => 4,
         };
         CreditBody {
             at: self.at.map(|at| at.0.div_euclid(1_000_000)),
@@ -54,6 +55,7 @@ impl Credit {
             1 => Some(Author::Client),
             2 => Some(Author::Leader),
             3 => Some(Author::Kubelet),
+            4 => Some(Author::Caretaker),
             _ => None,
         };
         Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::ids::{Term, Uid};
+use crate::ids::{NodeId, Term, Uid};
 use crate::object::{Key, kinds};
 
 use super::bounds::MAX_FIELDS;
@@ -13,10 +13,12 @@ use super::change::{Author, Precondition, Rejected};
 use super::class::{self, StatusClass};
 use super::parts::{Object, to_json};
 use super::plan::{Plan, Planned, Write, check_size, sized_json};
+use super::record::Record;
 use super::register::{Register, Slot, Stamp, Told};
 use super::render::{observation, render};
 use super::state::Store;
 use super::status::{Layer, by_part, joined, novel};
+use super::uid::NODE_ID;
 
 impl Store {
     pub(super) fn plan_status(
@@ -42,7 +44,7 @@ impl Store {
                 plan.observed = (!same).then_some(value);
                 !same
             }
-            StatusClass::Decision => self.decide_status(&mut plan, found, term, given)?,
+            StatusClass::Decision => self.decide_status(&mut plan, found, author, term, given)?,
             StatusClass::Told => {
                 let given = Value::Object(given);
                 check_size(&plan.key, &given)?;
@@ -77,6 +79,7 @@ impl Store {
         &self,
         plan: &mut Plan,
         found: &Object,
+        author: Author,
         term: Term,
         given: Map<String, Value>,
     ) -> Result<bool, Rejected> {
@@ -86,13 +89,39 @@ impl Store {
         } else {
             given
         };
-        let old = found.working.registers.get(&Slot::Status);
         let value = sized_json(&plan.key, &Value::Object(given))?;
-        if old.map_or(value == b"{}", |old| old.value() == value) {
+        if found.working.decided_status().map_or(value == b"{}", |old| *old == value) {
             return Ok(false);
         }
-        self.decide(plan, Slot::Status, term, value)?;
+        if author == Author::Caretaker {
+            let status: Value = serde_json::from_slice(&value).expect("it was written as JSON just now");
+            let said = json!({"over": found.working.elected_stamp(), "status": status});
+            self.decide(plan, Slot::CaretakerStatus, term, sized_json(&plan.key, &said)?)?;
+        } else {
+            self.decide(plan, Slot::Status, term, value)?;
+        }
         Ok(true)
+    }
+
+    /// Returns a node's id, as its Node says.
+    fn id_of(&self, node: &str) -> Option<String> {
+        let entry = self.snapshot.get(&Key::cluster(&kinds::NODE, node))?;
+        entry.value()["metadata"]["annotations"][NODE_ID].as_str().map(str::to_owned)
+    }
+
+    /// Returns which node made an object.
+    pub fn maker(&self, uid: Uid) -> Option<NodeId> {
+        let first = self.objects.get(&uid)?.changes.first()?;
+        Record::read(Arc::clone(&first.record)).ok().map(|record| record.author)
+    }
+
+    /// Returns the highest round of caretakers that this node knows of, 0 if there was none.
+    pub fn caretaker_round(&self) -> u64 {
+        let rounds = self.objects.values().flat_map(|object| {
+            let slots = [Slot::CaretakerBinding, Slot::CaretakerStatus];
+            slots.map(|slot| object.working.registers.get(&slot).map_or(0, |register| register.stamp.major))
+        });
+        rounds.max().unwrap_or(0)
     }
 
     pub(super) fn decide(&self, plan: &mut Plan, slot: Slot, term: Term, value: Vec<u8>) -> Result<(), Rejected> {
@@ -145,9 +174,11 @@ impl Store {
     ) -> Result<Planned, Rejected> {
         let (uid, found) = self.find(&key, when)?;
         let forbidden = |message: String| Err(Rejected::Forbidden { key: key.clone(), message });
-        if author != Author::Leader || *key.kind != kinds::POD {
-            return forbidden("only the scheduler may bind, and only pods".into());
-        }
+        let slot = match author {
+            Author::Leader if *key.kind == kinds::POD => Slot::Binding,
+            Author::Caretaker if *key.kind == kinds::POD => Slot::CaretakerBinding,
+            _ => return forbidden("only the scheduler may bind, and only pods".into()),
+        };
         if let Some((bound, _)) = found.working.binding(&found.working.intent()) {
             if bound == node {
                 return Ok(Planned::Same(key, uid));
@@ -157,9 +188,12 @@ impl Store {
         if found.working.mark.is_some() {
             return forbidden(format!("pod {} is being deleted, cannot be assigned to a host", key.name));
         }
-        let value = json!({"node": node, "at": self.now.wall.to_string()});
+        let mut value = json!({"node": node, "at": self.now.wall.to_string()});
+        if let Some(id) = self.id_of(node) {
+            value["id"] = id.into();
+        }
         let mut plan = self.plan_for(key, uid, found);
-        self.decide(&mut plan, Slot::Binding, term, to_json(&value).to_vec())?;
+        self.decide(&mut plan, slot, term, to_json(&value).to_vec())?;
         Ok(plan.planned())
     }
 }

@@ -1,9 +1,10 @@
 //! One object in parts: what is known of it, each part merged by a rule of its own.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::ids::{NodeId, Uid};
 use crate::object::{Key, kinds};
@@ -119,8 +120,38 @@ impl Parts {
         if let Some(node) = intent.get("spec").and_then(|spec| spec["nodeName"].as_str()) {
             return Some((node.to_owned(), None));
         }
-        let decided: Value = serde_json::from_slice(self.registers.get(&Slot::Binding)?.value()).ok()?;
+        let decided = self.decided_binding()?;
         Some((decided["node"].as_str()?.to_owned(), decided["at"].as_str().map(str::to_owned)))
+    }
+
+    /// Returns the id of the node that a pod was bound to, if that was decided and is known.
+    pub fn bound_to(&self) -> Option<NodeId> {
+        let mut id = [0; 32];
+        hex::decode_to_slice(self.decided_binding()?["id"].as_str()?, &mut id).ok()?;
+        Some(NodeId(id))
+    }
+
+    /// A leader's word stands, whatever a caretaker said.
+    fn decided_binding(&self) -> Option<Value> {
+        let register = [Slot::Binding, Slot::CaretakerBinding].iter().find_map(|slot| self.registers.get(slot))?;
+        serde_json::from_slice(register.value()).ok()
+    }
+
+    /// Returns the status that was decided, as JSON. A caretaker's counts as long as no leader has decided since: so that it is
+    /// a function of what is held, and a leader's word always stands.
+    pub fn decided_status(&self) -> Option<Cow<'_, [u8]>> {
+        let by_caretaker = self.registers.get(&Slot::CaretakerStatus).and_then(|register| {
+            let mut said: Value = serde_json::from_slice(register.value()).ok()?;
+            (said["over"] == self.elected_stamp()).then(|| Cow::Owned(to_json(&said["status"].take()).to_vec()))
+        });
+        by_caretaker.or_else(|| Some(Cow::Borrowed(self.registers.get(&Slot::Status)?.value())))
+    }
+
+    /// Returns the stamp of the status that a leader decided, as a caretaker's names it; null if there is none.
+    pub fn elected_stamp(&self) -> Value {
+        self.registers
+            .get(&Slot::Status)
+            .map_or(Value::Null, |register| json!([register.stamp.major, register.stamp.minor]))
     }
 
     /// Returns the finalizers that hold it: those asked for, and once it is to go only those that were there then.

@@ -19,13 +19,13 @@ pub struct Stamp {
 /// Which register of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// A pod's node, by an elected leader: `{"node": name, "at": time}`.
+    /// A pod's node, by an elected leader: `{"node": name, "at": time, "id": of that node}`.
     Binding,
     /// Status, by an elected leader.
     Status,
-    /// A pod's node, by a caretaker.
+    /// A pod's node, by a caretaker: as [`Slot::Binding`], which it gives way to.
     CaretakerBinding,
-    /// Status, by a caretaker.
+    /// Status, by a caretaker: `{"over": stamp, "status": ...}`, with the stamp of the elected register that it was decided over.
     CaretakerStatus,
     /// Status, by the author's kubelet; one for each author.
     Observation,

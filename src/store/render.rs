@@ -116,9 +116,12 @@ fn spec_of(object: &mut Map<String, Value>) -> &mut Value {
     spec
 }
 
-/// Returns the observation of an object that is shown: the newest, should there ever be two.
+/// Returns the observation of an object that is shown. There are two of a pod that two sides of a cut have bound: that of the
+/// node to which it is bound in the end; else the newest.
 pub fn observation(object: &Object) -> Option<&Register> {
-    object.observed.values().max_by_key(|register| register.stamp)
+    let newest = || object.observed.values().max_by_key(|register| register.stamp);
+    let bound = if object.observed.keys().nth(1).is_some() { object.working.bound_to() } else { None };
+    bound.and_then(|node| object.observed.get(&node)).or_else(newest)
 }
 
 /// Returns `.status.phase` as it is with all layers.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::class;
 use super::parts::Parts;
-use super::register::{Register, Slot, Told};
+use super::register::{Register, Told};
 use super::small::SmallMap;
 
 type Fields = Map<String, Value>;
@@ -45,7 +45,7 @@ pub fn compose(
     lay(Layer::First, class::first_status(parts.birth.key.kind));
     lay(Layer::First, intent.get("status").cloned());
     lay(Layer::Told, (!parts.told.is_empty()).then(|| told_fields(&parts.told)));
-    lay(Layer::Decided, parts.registers.get(&Slot::Status).and_then(read));
+    lay(Layer::Decided, parts.decided_status().and_then(|json| serde_json::from_slice(&json).ok()));
     lay(Layer::Bound, parts.binding(intent).and_then(|(_, at)| at).map(|at| scheduled(&at)));
     lay(Layer::Observed, observed.and_then(read));
     status

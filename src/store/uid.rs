@@ -8,7 +8,7 @@ use crate::object::{Key, kinds};
 use super::displaced;
 
 /// The annotation by which a Node names its member's key.
-const NODE_ID: &str = "skein.dev/node-id";
+pub(super) const NODE_ID: &str = "skein.dev/node-id";
 /// The label by which a ReplicaSet names its template.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The ServiceAccount that every namespace has.

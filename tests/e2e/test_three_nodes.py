@@ -247,10 +247,13 @@ class Story(unittest.TestCase):
                "spec": {"terminationGracePeriodSeconds": 0,
                         "containers": [{"name": "c", "image": "web:1", "command": ["/bin/sleep", "1000"]}]}}
         on("n3", "kubectl", "create", "-f", "-", stdin=json.dumps(pod))
-        time.sleep(4)
-        lonely = own("n3", "get", "pod", "lonely")
-        self.assertNotIn("nodeName", lonely["spec"], "a side without a majority binds nothing")
-        self.assertEqual(lonely["status"]["phase"], "Pending")
+        eventually("n3 to run it as caretaker of its side", lambda: is_ready(own("n3", "get", "pod", "lonely")), seconds=20)
+        self.lonely = identity({"lonely": own("n3", "get", "pod", "lonely")})
+        self.assertEqual(own("n3", "get", "pod", "lonely")["spec"]["nodeName"], "n3")
+        reasons = {e["reason"] for e in own("n3", "get", "events")["items"]}
+        self.assertIn("CaretakerStarted", reasons)
+        self.assertEqual(on("n3", "kubectl", "get", "lease", "-n", "kube-node-lease", "skein-caretaker", "-o",
+                            "jsonpath={.spec.holderIdentity}"), "n3")
 
     def come_back(self, originals, victim):
         began = time.monotonic()
@@ -276,7 +279,7 @@ class Story(unittest.TestCase):
             wanted = {f"side-{side}-{n}" for side in "ab" for n in range(50)}
             self.assertEqual(wanted - seen, set(), f"acknowledged writes are lost at {node}")
             self.assertEqual(get(*at(node), "configmap", "shared")["data"], {"zero": "0", "a": "1", "b": "1"})
-        eventually("the pod made over there to run", lambda: get("pod", "lonely")["status"]["phase"] == "Running")
+        self.assertEqual(identity({"lonely": get("pod", "lonely")}), self.lonely, "the pod made over there stays as it is")
         kubectl("delete", "pod", "lonely")
         kubectl("delete", "-f", "-", stdin=config_maps("side-a", 50), timeout=60)
 

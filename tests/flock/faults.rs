@@ -127,6 +127,29 @@ impl World {
         self.connections(changes)
     }
 
+    /// Keeps a crashed agent from being started again.
+    pub fn keep_down(&mut self, index: usize) {
+        self.hosts[index].kept_down = true;
+    }
+
+    /// Starts one that was kept down.
+    pub fn bring_back(&mut self, index: usize) -> Result<(), String> {
+        self.hosts[index].kept_down = false;
+        self.start_agent(index)
+    }
+
+    /// Cuts a host off from all others, for good.
+    pub fn isolate(&mut self, host: usize) {
+        let others = (0..self.hosts.len()).filter(|other| *other != host);
+        let ways = others.flat_map(|other| [(host, other), (other, host)]).collect();
+        self.network.cut(ways);
+    }
+
+    /// Mends all cuts.
+    pub fn heal(&mut self) {
+        self.network.calm_down();
+    }
+
     /// A voter's files with its vote and the registers are lost, and it starts again as its agent does then.
     fn lose_ballot(&mut self, index: usize) -> Result<(), String> {
         if !self.can_spare(index) {

@@ -43,6 +43,8 @@ pub struct Host {
     pub ahead: i64,
     /// The feature level of the agent's next start.
     pub level: u32,
+    /// Whether it stays down, whatever was to start it.
+    pub kept_down: bool,
 }
 
 /// What outlives the agent.
@@ -93,6 +95,7 @@ impl Host {
             peers: BTreeSet::new(),
             ahead: 0,
             level: skein::features::LEVEL,
+            kept_down: false,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Ledger {
     pub asked_to_go: BTreeSet<Uid>,
     /// When each pod was first shown.
     pub born: BTreeMap<Uid, Duration>,
+    /// Who has marked what for deletion, each on its own.
+    pub marked: BTreeMap<Uid, BTreeSet<NodeId>>,
     /// Pods that users asked to be deleted.
     pub unwanted: BTreeSet<Uid>,
 }
@@ -34,6 +36,8 @@ pub struct Ledger {
 pub enum Seen {
     /// This host binds a pod, with a stamp.
     Binding(Uid, (u64, u64)),
+    /// This host binds a pod as caretaker.
+    CaretakerBinding,
     /// This host buries what an older object of its name displaced.
     Displaced,
     /// It is somebody else's.
@@ -56,9 +60,13 @@ impl Ledger {
                 return Seen::Binding(uid, stamp);
             }
         }
+        if let (Body::Mark { uid, .. } | Body::Tombstone { uid, .. }, false) = (&record.body, merged) {
+            self.marked.entry(*uid).or_default().insert(me);
+        }
         match record.body {
             _ if merged => Seen::Merged,
             Body::Tombstone { displaced: true, .. } => Seen::Displaced,
+            Body::Register { slot: Slot::CaretakerBinding, .. } => Seen::CaretakerBinding,
             _ => Seen::Nothing,
         }
     }

@@ -8,6 +8,7 @@
 //! Each run founds a cluster, joins the others, and has a stormy phase with faults; then all faults stop, and all nodes
 //! must come to show the same, as their users want it.
 
+mod caretakers;
 #[path = "../harness/config.rs"]
 mod config;
 mod disks;
@@ -38,6 +39,7 @@ const COUNTED: &[&str] = &[
     "agent crashes",
     "ballots lost",
     "bindings",
+    "bindings by caretakers",
     "blackouts",
     "containers killed",
     "displaced",

@@ -107,8 +107,12 @@ pub struct World {
 impl World {
     /// Makes a world of a seed.
     pub fn new(seed: u64, plan: Plan) -> Self {
+        Self::of(seed, plan, if seed % 3 == 2 { 5 } else { 3 })
+    }
+
+    /// Makes a world of so many hosts.
+    pub fn of(seed: u64, plan: Plan, count: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let count = if seed % 3 == 2 { 5 } else { 3 };
         let hosts = (0..count).map(|index| {
             let knobs = if random.random_bool(0.5) { Knobs::lying() } else { Knobs::default() };
             let mut docker = FakeRuntime::new(random.random(), knobs);
@@ -381,6 +385,7 @@ impl World {
                         host.disk.durable.push(scribe.write_as(u64::MAX / 2, draft).to_vec());
                     }
                 }
+                Seen::CaretakerBinding => self.trace.count("bindings by caretakers"),
                 Seen::Displaced => self.trace.count("displaced"),
                 Seen::Merged => self.trace.count("merges"),
                 Seen::Nothing => {}
@@ -627,7 +632,7 @@ impl World {
     pub fn start_agent(&mut self, index: usize) -> Result<(), String> {
         let seed = self.random.random();
         let host = &mut self.hosts[index];
-        if host.node.is_some() || host.member.is_none() {
+        if host.node.is_some() || host.member.is_none() || host.kept_down {
             return Ok(());
         }
         if self.plan.bug == Some(Bug::WrongClock) {

@@ -46,6 +46,7 @@ pub fn message_name(message: &Message) -> String {
         Message::Ask { .. } => "AskJoin".into(),
         Message::Answer { answer, .. } => if answer.is_ok() { "Answer" } else { "Refusal" }.into(),
         Message::Level(_) => "Level".into(),
+        Message::Beat(_) => "Beat".into(),
         Message::Members(_) => "Members".into(),
     }
 }

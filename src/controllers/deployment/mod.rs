@@ -33,7 +33,7 @@ use crate::store::{Change, Entry, Precondition, Snapshot};
 use crate::time::Now;
 
 use super::node::Nodes;
-use super::{Plan, edit, note, open, owner};
+use super::{PARTITION, Plan, edit, note, open, owner};
 use conditions::{PROGRESSING, condition, set_condition};
 use set::Set;
 use wanted::Wanted;
@@ -43,6 +43,15 @@ pub const COMPONENT: &str = "deployment-controller";
 
 /// Brings the ReplicaSets of the Deployment at `key` one step closer to what it asks for.
 pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
+    reconcile_with(view, key, now, false)
+}
+
+/// As [`reconcile`], on a side that hears no leader: what needs a rollout waits.
+pub fn look_after(view: &Snapshot, key: &Key, now: Now) -> Plan {
+    reconcile_with(view, key, now, true)
+}
+
+fn reconcile_with(view: &Snapshot, key: &Key, now: Now, leaderless: bool) -> Plan {
     let Some(entry) = view.get(key) else { return Plan::default() };
     let Some(deployment) = entry.typed::<Deployment>() else { return Plan::default() };
     let Some(spec) = &deployment.spec else { return Plan::default() };
@@ -56,7 +65,8 @@ pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
     let mut nodes = Nodes::new(view, now.wall);
     let sets = claimed.objects.iter().filter_map(|e| Set::of(view, &mut nodes, e)).collect();
     let wanted = Wanted::of(spec);
-    let step = Step::new(view, now, entry, wanted, sets, deployment.status.unwrap_or_default());
+    let mut step = Step::new(view, now, entry, wanted, sets, deployment.status.unwrap_or_default());
+    step.holds = leaderless && step.needs_a_rollout();
     step.run()
 }
 
@@ -76,6 +86,8 @@ struct Step<'a> {
     /// The Deployment, as it shall be (but for its status).
     object: Value,
     edited: bool,
+    /// Whether its rollout has to wait for a leader.
+    holds: bool,
     /// The status as it is.
     before: DeploymentStatus,
     /// The same, with what happened in this step entered into its conditions.
@@ -97,8 +109,9 @@ impl<'a> Step<'a> {
         let hash = revision::hash(template, status.collision_count.unwrap_or(0));
         let name = revision::set_name(&entry.key.name, &hash);
         let newest = revision::newest(&sets, template, &name);
-        let (before, edited, plan) = (status.clone(), false, Plan::default());
-        Self { view, now, entry, wanted, sets, newest, name, hash, object, edited, before, status, plan }
+        let (before, plan) = (status.clone(), Plan::default());
+        let (edited, holds) = (false, false);
+        Self { view, now, entry, wanted, sets, newest, name, hash, object, edited, holds, before, status, plan }
     }
 
     fn run(mut self) -> Plan {
@@ -107,7 +120,7 @@ impl<'a> Step<'a> {
             self.counted()
         } else {
             self.note_pause();
-            if self.wanted.paused || self.resized() {
+            if self.wanted.paused || self.holds || self.resized() {
                 self.scale();
                 if self.wanted.paused {
                     self.clean_up();
@@ -122,6 +135,13 @@ impl<'a> Step<'a> {
             }
         };
         self.finish(status)
+    }
+
+    /// Whether pods of an older template are to be replaced, and nobody has said that this may be done without a leader.
+    fn needs_a_rollout(&self) -> bool {
+        let under_way = self.newest.is_none() && !self.sets.is_empty() || !self.active_older().is_empty();
+        let may_run = edit::annotation(&self.object, PARTITION) == Some("run");
+        under_way && !may_run
     }
 
     /// Brings the annotations of an existing newest set, and with them the Deployment's revision, up to date.

@@ -28,6 +28,9 @@ use super::{BURST, Plan, open, owner, pod};
 /// Who says what this controller has to say.
 pub const COMPONENT: &str = "replicaset-controller";
 
+/// How soon it is looked again whether what is too much may go.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A pod that counts as a replica.
 #[derive(Debug)]
 struct Replica {
@@ -37,6 +40,16 @@ struct Replica {
 
 /// Brings the pods of the ReplicaSet at `key` closer to what it asks for.
 pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
+    reconcile_with(view, key, now, surplus::choose)
+}
+
+/// As [`reconcile`], on a side that hears no leader: of what is too much, what a caretaker made goes first, and only where this
+/// side sees the node.
+pub fn look_after(view: &Snapshot, key: &Key, now: Now) -> Plan {
+    reconcile_with(view, key, now, surplus::choose_as_caretaker)
+}
+
+fn reconcile_with(view: &Snapshot, key: &Key, now: Now, choose: surplus::Choose) -> Plan {
     let Some(entry) = view.get(key) else { return Plan::default() };
     let Some(set) = entry.typed::<ReplicaSet>() else { return Plan::default() };
     let Some(spec) = &set.spec else { return Plan::default() };
@@ -51,12 +64,12 @@ pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
         // Its dependants are the garbage collector's now.
     } else if replicas.len() < wanted && open(view, &key.namespace) {
         create::missing(&mut plan, view, entry, &replicas, &lost, (wanted - replicas.len()).min(BURST));
-    } else if surplus::may_go(&mut nodes, &replicas, wanted) {
-        let doomed = if wanted == 0 {
-            replicas.iter().chain(&lost).collect()
-        } else {
-            surplus::choose(view, entry, &replicas, replicas.len().saturating_sub(wanted))
-        };
+    } else if replicas.len() + lost.len() <= wanted {
+        // Nothing is too much.
+    } else if !surplus::may_go(&mut nodes, &replicas, wanted) {
+        plan.look_again(PATIENCE);
+    } else {
+        let doomed = choose(view, entry, &replicas, &lost, wanted);
         surplus::delete(&mut plan, entry, doomed.into_iter().take(BURST));
     }
     status::count(&mut plan, entry, &set, &replicas, now);

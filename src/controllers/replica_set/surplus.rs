@@ -17,33 +17,69 @@ use crate::time::Wall;
 
 use super::{COMPONENT, Plan, Replica, create, pod};
 use crate::controllers::node::{Nodes, Standing};
-use crate::controllers::note;
+use crate::controllers::{is_made_by_caretaker, note};
 
 /// Says how dear a pod is: cheaper ones are deleted first.
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Tells whether what is known of the nodes of all `replicas` is enough to choose among them.
 ///
-/// It is not while one of them is returning: it may hold pods, and a size of the set, that the view does not show yet.
+/// It is not while any node is returning, whether it holds one of them or not: it may hold pods, and a size of the set, that
+/// the view does not show yet, or shows as it was once on the way to what it is.
 /// Nor while one does not answer and is not lost yet: then the pods there look worse than they may be. The latter does
 /// not matter if all are to go.
 pub fn may_go(nodes: &mut Nodes<'_>, replicas: &[Replica], wanted: usize) -> bool {
     let worst = replicas.iter().map(|r| nodes.standing(&r.entry)).max();
-    match worst {
+    let known = match worst {
         None | Some(Standing::Settled) => true,
         Some(Standing::Doubtful) => wanted == 0,
         Some(Standing::Returning) => false,
-    }
+    };
+    known && !nodes.is_any_returning()
 }
 
-/// Chooses the `count` pods that are missed least.
-pub fn choose<'a>(view: &Snapshot, set: &Entry, replicas: &'a [Replica], count: usize) -> Vec<&'a Replica> {
+/// Chooses the pods that go, of those that count and those that are lost, when so many are `wanted`.
+pub type Choose = for<'a> fn(&Snapshot, &Entry, &'a [Replica], &'a [Replica], usize) -> Vec<&'a Replica>;
+
+/// Chooses the pods that are missed least. The lost ones go too when none is wanted.
+pub fn choose<'a>(
+    view: &Snapshot,
+    set: &Entry,
+    replicas: &'a [Replica],
+    lost: &'a [Replica],
+    wanted: usize,
+) -> Vec<&'a Replica> {
+    if wanted == 0 {
+        return replicas.iter().chain(lost).collect();
+    }
+    least_missed(view, set, replicas, replicas.len().saturating_sub(wanted), |_| false)
+}
+
+/// As [`choose`], for a caretaker: nothing that is lost goes, and what caretakers made goes first.
+pub fn choose_as_caretaker<'a>(
+    view: &Snapshot,
+    set: &Entry,
+    replicas: &'a [Replica],
+    _lost: &'a [Replica],
+    wanted: usize,
+) -> Vec<&'a Replica> {
+    least_missed(view, set, replicas, replicas.len().saturating_sub(wanted), |r| is_made_by_caretaker(&r.entry))
+}
+
+/// Chooses the `count` pods that are missed least, those of `first` before others.
+fn least_missed<'a>(
+    view: &Snapshot,
+    set: &Entry,
+    replicas: &'a [Replica],
+    count: usize,
+    first: impl Fn(&Replica) -> bool,
+) -> Vec<&'a Replica> {
     if count == 0 {
         return Vec::new();
     }
     let (crowd, doubles) = (crowd(view, set), doubles(replicas));
     let mut order: Vec<&Replica> = replicas.iter().collect();
-    order.sort_by_cached_key(|r| (!doubles.contains(&r.entry.uid), worth(r, &crowd)));
+    order.sort_by_cached_key(|r| (!first(r), !doubles.contains(&r.entry.uid), worth(r, &crowd)));
     order.truncate(count);
     order
 }

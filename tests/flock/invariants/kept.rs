@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use skein::ids::NodeId;
 use skein::object::kinds;
 use skein::store::{Entry, Snapshot};
 
@@ -15,11 +16,14 @@ pub const NAME: &str = "the older healthy pod is kept";
 /// The annotation of a pod that says which replica it is.
 const SLOT: &str = "skein.dev/slot";
 
-/// Checks what a leader showed before and shows now.
-pub fn check(ledger: &Ledger, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+/// Checks what `me`, who leads, showed before and shows now.
+pub fn check(ledger: &Ledger, me: NodeId, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
     for old in before.list(&kinds::POD, None).filter(|pod| !pod.terminating) {
         let new = after.get(&old.key).filter(|new| new.uid == old.uid);
         if new.is_some_and(|new| Arc::ptr_eq(new, old) || !new.terminating) || ledger.unwanted.contains(&old.uid) {
+            continue;
+        }
+        if !ledger.marked.get(&old.uid).is_some_and(|who| who.contains(&me)) {
             continue;
         }
         let Some(set) = old.controller.filter(|set| after.by_uid(*set).is_some_and(|set| !set.terminating)) else {

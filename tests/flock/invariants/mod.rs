@@ -57,7 +57,7 @@ pub fn on_publish(host: &Host, ledger: &Ledger, view: &Snapshot, leads: bool) ->
     deleted::check(view, &host.users)?;
     deleted::check(view, &host.crowd)?;
     acknowledged::check(view, &host.users)?;
-    if leads { kept::check(ledger, &host.view, view) } else { Ok(()) }
+    if leads { kept::check(ledger, host.id(), &host.view, view) } else { Ok(()) }
 }
 
 /// Checked when all is calm.

@@ -1,0 +1,175 @@
+//! Sides of a cut without a leader: a caretaker keeps running what needs nobody's leave.
+
+use std::time::Duration;
+
+use serde_json::json;
+use skein::ids::RequestId;
+use skein::node::{Input, Node, Request};
+use skein::object::{Key, kinds, write};
+use skein::store::{Change, Precondition};
+
+use crate::world::{Plan, World};
+
+/// A world without faults and users, of so many hosts, all up.
+fn world(hosts: usize) -> World {
+    let mut world = World::of(1, Plan::default(), hosts);
+    world.storm = false;
+    pass(&mut world, 20);
+    assert!(world.hosts.iter().all(|host| host.node.is_some()));
+    world
+}
+
+fn pass(world: &mut World, seconds: u64) {
+    world.run_until(world.now + Duration::from_secs(seconds)).expect("keeps its promises");
+}
+
+fn ask(world: &mut World, host: usize, change: Change) {
+    let request = Request { change, dry_run: false, user: None };
+    world.give(host, Input::Request { id: RequestId(1 << 40), request }).expect("keeps its promises");
+}
+
+fn deployment(name: &str) -> Key {
+    Key::new(&kinds::DEPLOYMENT, "default", name)
+}
+
+fn apply(world: &mut World, host: usize, name: &str, replicas: u32) {
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+            "metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "main", "image": "app:1"}]}}},
+    });
+    let written = write::create_value(&kinds::DEPLOYMENT, "default", object).expect("it is valid");
+    ask(world, host, Change::Create { key: deployment(name), object: written.object });
+}
+
+fn edit(world: &mut World, host: usize, name: &str, edit: impl FnOnce(&mut serde_json::Value)) {
+    let entry = world.hosts[host].view.get(&deployment(name)).expect("it is there").clone();
+    let mut object = entry.value();
+    edit(&mut object);
+    ask(world, host, Change::Update { key: deployment(name), object, when: Precondition::default() });
+}
+
+/// Kills an agent and keeps it down; what it ran runs on.
+fn kill(world: &mut World, host: usize) {
+    world.crash(host).expect("keeps its promises");
+    world.keep_down(host);
+}
+
+fn leader(world: &World) -> usize {
+    let leads = |host: &crate::host::Host| host.node.as_ref().and_then(Node::leads).is_some();
+    world.hosts.iter().position(leads).expect("somebody leads")
+}
+
+/// How many pods of an app a host shows as ready, on which of the hosts.
+fn ready(world: &World, host: usize, app: &str) -> Vec<String> {
+    let pods = world.hosts[host].view.list(&kinds::POD, None);
+    let is_ready = |value: &serde_json::Value| {
+        let conditions = value["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+    };
+    let mine = pods.filter(|pod| pod.labels.get("app").is_some_and(|value| value == app) && is_ready(&pod.value()));
+    let mut nodes: Vec<String> = mine.filter_map(|pod| pod.node.clone()).collect();
+    nodes.sort();
+    nodes
+}
+
+fn counted(world: &World, host: usize, app: &str) -> serde_json::Value {
+    world.hosts[host].view.get(&deployment(app)).expect("it is there").value()["status"]["readyReplicas"].clone()
+}
+
+#[test]
+fn of_two_nodes_either_goes_on_alone() {
+    for survivor in [0, 1] {
+        let mut world = world(2);
+        apply(&mut world, 0, "web", 2);
+        pass(&mut world, 10);
+        assert_eq!(ready(&world, 0, "web"), ["n1", "n2"]);
+        kill(&mut world, 1 - survivor);
+        pass(&mut world, 20);
+        let name = format!("n{}", survivor + 1);
+        assert_eq!(ready(&world, survivor, "web"), [&*name, &*name], "what the other ran is replaced");
+        apply(&mut world, survivor, "new", 3);
+        edit(&mut world, survivor, "web", |object| object["spec"]["replicas"] = 4.into());
+        pass(&mut world, 10);
+        assert_eq!(ready(&world, survivor, "new").len(), 3, "it takes work");
+        assert_eq!(ready(&world, survivor, "web").len(), 4, "and scales");
+        assert_eq!(counted(&world, survivor, "web"), 4);
+
+        world.bring_back(1 - survivor).expect("keeps its promises");
+        pass(&mut world, 30);
+        for host in [0, 1] {
+            assert_eq!((ready(&world, host, "web").len(), ready(&world, host, "new").len()), (4, 3));
+            assert_eq!((counted(&world, host, "web"), counted(&world, host, "new")), (4.into(), 3.into()));
+        }
+    }
+}
+
+#[test]
+fn a_small_side_takes_what_is_new_at_once_and_over_what_is_lost_late() {
+    let mut world = world(3);
+    apply(&mut world, 0, "web", 3);
+    pass(&mut world, 10);
+    let alone = (leader(&world) + 1) % 3;
+    let name = format!("n{}", alone + 1);
+    world.isolate(alone);
+    pass(&mut world, 15);
+    apply(&mut world, alone, "new", 2);
+    pass(&mut world, 10);
+    assert_eq!(ready(&world, alone, "new"), [&*name, &*name]);
+    assert_eq!(ready(&world, alone, "web"), [&*name], "the others may well be alive");
+    pass(&mut world, 50);
+    assert_eq!(ready(&world, alone, "web"), [&*name, &*name, &*name]);
+    world.heal();
+    pass(&mut world, 30);
+    for host in 0..3 {
+        assert_eq!((ready(&world, host, "web").len(), ready(&world, host, "new").len()), (3, 2), "on n{}", host + 1);
+    }
+}
+
+#[test]
+fn a_rollout_waits_for_a_leader_unless_told_otherwise() {
+    for (told, moves) in [(false, false), (true, true)] {
+        let mut world = world(2);
+        apply(&mut world, 0, "web", 2);
+        pass(&mut world, 10);
+        let survivor = 1 - leader(&world);
+        kill(&mut world, 1 - survivor);
+        pass(&mut world, 20);
+        edit(&mut world, survivor, "web", |object| {
+            if told {
+                object["metadata"]["annotations"]["skein.dev/partition"] = "run".into();
+            }
+            object["spec"]["template"]["metadata"]["labels"]["tier"] = "gold".into();
+        });
+        pass(&mut world, 20);
+        let pods = world.hosts[survivor].view.list(&kinds::POD, None).filter(|pod| pod.labels.contains_key("tier"));
+        assert_eq!(pods.count() > 0, moves);
+        assert_eq!(ready(&world, survivor, "web").len(), 2);
+    }
+}
+
+#[test]
+fn nothing_is_bound_that_a_leader_may_have_bound() {
+    let mut world = world(3);
+    let alone = (leader(&world) + 1) % 3;
+    let pod = |name: &str| {
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"containers": [{"name": "main", "image": "app:1"}]}});
+        let written = write::create_value(&kinds::POD, "default", object).expect("it is valid");
+        Change::Create { key: Key::new(&kinds::POD, "default", name), object: written.object }
+    };
+    world.isolate(alone);
+    ask(&mut world, alone, pod("early"));
+    pass(&mut world, 15);
+    ask(&mut world, alone, pod("late"));
+    pass(&mut world, 5);
+    let node = |world: &World, name: &str| {
+        world.hosts[alone].view.get(&Key::new(&kinds::POD, "default", name)).expect("it is there").node.clone()
+    };
+    assert_eq!(node(&world, "early"), None, "it may have reached the leader");
+    assert_eq!(node(&world, "late"), Some(format!("n{}", alone + 1)));
+    world.heal();
+    pass(&mut world, 20);
+    assert!(node(&world, "early").is_some());
+    assert_eq!(node(&world, "late"), Some(format!("n{}", alone + 1)), "it stays where it runs");
+}

@@ -8,10 +8,11 @@
 //! | level | what came with it |
 //! |---|---|
 //! | 1 | all up to clusters of several nodes; such a build tells no level |
-//! | 2 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
+//! | 2 | nothing: such a build knows of levels, and tells its own |
+//! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
 
 /// This build's level.
-pub const LEVEL: u32 = 2;
+pub const LEVEL: u32 = 3;
 /// The level of builds that tell none.
 pub const FIRST: u32 = 1;
 /// The quorum register with the cluster's level, as decimal digits.
@@ -32,7 +33,7 @@ impl Feature {
     /// Returns the level that it came with.
     pub fn level(self) -> u32 {
         match self {
-            Self::Epochs | Self::Horizon | Self::Caretakers => 2,
+            Self::Epochs | Self::Horizon | Self::Caretakers => 3,
         }
     }
 

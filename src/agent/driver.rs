@@ -24,6 +24,7 @@ use crate::trust::{Admission, Declined, JoinRequest};
 
 use super::clock;
 use super::damage::Damage;
+use super::keepsakes::Keepsakes;
 
 /// A turn of the loop longer than this is worth a word in the log.
 const SLOW: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ pub struct Driver {
     pub node: Node,
     /// Where requests come from and snapshots and routes go.
     pub door: Door,
+    /// What only this node held when it came back after too long.
+    pub keepsakes: Keepsakes,
     /// Where records go.
     pub writer: Writer,
     /// Where ballots and registers go.
@@ -127,6 +130,7 @@ impl Driver {
             }
             Report::Recovered(place) => {
                 self.troubles.remove(&place);
+                self.keepsakes.try_again();
                 if self.troubles.is_empty() {
                     tracing::info!("the disk can be written again");
                 }
@@ -160,6 +164,7 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Persist { id, records, urgent } => self.writer.write(Job::Append { id, records, urgent }),
+                Effect::Displaced { name, text } => self.keepsakes.keep(name, text),
                 Effect::Save { id, ballot, registers } => self.votes.save(id, ballot, registers),
                 Effect::Send { to, lane, messages } => {
                     for frame in frames(&messages) {

@@ -17,6 +17,7 @@ mod golden;
 pub mod history;
 pub mod invite;
 pub mod join;
+pub mod keepsakes;
 pub mod logs;
 pub mod machine;
 mod parts;

@@ -32,6 +32,7 @@ use super::damage::Damage;
 use super::driver::{Driver, Verdict};
 use super::frames::{self, Inlets};
 use super::genesis::Genesis;
+use super::keepsakes::Keepsakes;
 use super::logs::ClusterLogs;
 use super::places::{self, Places};
 use super::welcome::Welcome;
@@ -115,6 +116,7 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
     let driver = Driver {
         node,
         door,
+        keepsakes: Keepsakes::new(site.folder.path().to_owned()),
         writer,
         votes,
         damage,

@@ -12,6 +12,8 @@ use super::{checks, machine};
 
 /// Upstream's default for a node.
 const MAX_PODS: u32 = 110;
+/// How often the horizon advances, if there is something to collect.
+const HORIZON: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// `seeds`: where members may be whose address is not known.
 pub(super) fn node_config(
@@ -54,6 +56,7 @@ pub(super) fn node_config(
         mesh_port: config.mesh_port,
         ballot: genesis.vote.ballot.clone().unwrap_or_default(),
         registers: genesis.registers.clone(),
+        horizon: HORIZON,
         seeds,
         level: features::LEVEL,
         store,

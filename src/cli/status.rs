@@ -43,6 +43,8 @@ struct Report {
     pods: Pods,
     /// How many records of members were refused within the last hour, as far as Events tell.
     refused: u64,
+    /// Files in the data folder with what only this node held when it came back too late.
+    displaced: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,7 +73,8 @@ pub fn run(folder: &Path, format: Format) -> anyhow::Result<()> {
     let config = kubeconfig::read(folder)?;
     let cluster = crate::agent::invite::cluster(folder)?;
     let level = crate::agent::invite::level(folder)?;
-    let report = client::wait(report(&config, cluster, level))?;
+    let mut report = client::wait(report(&config, cluster, level))?;
+    report.displaced = displaced(folder);
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Format::Text => print(&report),
@@ -110,6 +113,18 @@ fn print(report: &Report) {
         let hint = "kubectl get events -A --field-selector reason=RecordRefused";
         println!("Refused  {}", paint(&format!("{} records of members in the last hour: {hint}", report.refused), 31));
     }
+    for file in &report.displaced {
+        println!("Kept     {file}: what only this node held when it came back after too long");
+    }
+}
+
+/// Lists the files that an agent leaves for its user; see docs/state.md.
+fn displaced(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("displaced-")).collect();
+    names.sort();
+    names
 }
 
 async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result<Report> {
@@ -133,6 +148,7 @@ async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result
         nodes: items(&nodes).map(node_line).collect(),
         pods: count(items(&pods)),
         refused: items(&refusals).map(|event| event["count"].as_u64().unwrap_or(1)).sum(),
+        displaced: Vec::new(),
     })
 }
 

@@ -45,8 +45,8 @@ pub fn waits(entry: &Entry) -> bool {
 /// Tells whether the owner that `reference` names is gone for good, as seen from an object in `namespace`.
 ///
 /// The one place that concludes an absence. It holds of an owner whose tombstone is known, and of one whose name nobody
-/// has; that is sound as long as the view is complete: after a damage a missing owner may be what was lost, and is not
-/// taken for gone. If another has its name, it may be an older one, made on another side of a cut, or what is missing may
+/// has; that is sound as long as the view is complete: on a node that is the whole cluster and has lost no records, and on
+/// a leader that has led for an hour and knows what a majority holds; else the owner may be what was lost, or not come yet. If another has its name, it may be an older one, made on another side of a cut, or what is missing may
 /// be still on its way: then its tombstone alone counts. An owner of a kind that is not served, or in a namespace while
 /// its dependant is in none, cannot be looked for and so is never gone.
 fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {

@@ -125,6 +125,16 @@ impl Exchanges {
         }
     }
 
+    /// Lets go of all exchanges under way; those that this node began begin again.
+    pub fn interrupt(&mut self) {
+        for state in self.peers.values_mut() {
+            if let Some(session) = state.session.take_if(|session| session.mine) {
+                state.again(session.began, session.began);
+            }
+            state.session = None;
+        }
+    }
+
     /// Wants an exchange now, or as soon as the peer is connected.
     pub fn ask(&mut self, peer: NodeId, cx: &mut Context<'_>) {
         self.forget_some();

@@ -118,6 +118,12 @@ impl Log {
         number <= self.upto || self.held.contains(&number)
     }
 
+    /// Forgets the batches that are kept.
+    pub fn forget_kept(&mut self) {
+        self.kept.clear();
+        self.kept_bytes = 0;
+    }
+
     /// Returns a batch that is kept.
     pub fn kept(&self, number: u64) -> Option<&Raws> {
         self.kept.get(&number)

@@ -150,6 +150,11 @@ impl Logs {
         }
     }
 
+    /// Forgets the batches that are kept for others.
+    pub fn forget_kept(&mut self) {
+        self.logs.values_mut().for_each(Log::forget_kept);
+    }
+
     /// Forgets what a peer said that cannot be asked any more.
     pub fn gone(&mut self, peer: NodeId) {
         self.logs.values_mut().for_each(|log| log.forget(&peer));

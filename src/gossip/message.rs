@@ -232,6 +232,15 @@ pub enum Step {
 pub struct Malformed(pub String);
 
 impl Message {
+    /// Tells whether it carries records.
+    pub fn has_records(&self) -> bool {
+        match self {
+            Self::Batches { batches, .. } => batches.iter().any(|batch| batch.records.count() > 0),
+            Self::Exchange { step: Step::Records { records, .. }, .. } => records.count() > 0,
+            Self::Exchange { .. } | Self::Pull { .. } | Self::Lacking { .. } => false,
+        }
+    }
+
     /// Returns the wire form.
     pub fn to_bytes(&self) -> Vec<u8> {
         minicbor::to_vec(self).expect("a vector takes any number of bytes")

@@ -212,6 +212,13 @@ impl Gossip {
         out
     }
 
+    /// Forgets the batches that are kept to be pulled, and lets go of exchanges under way: what they hold may be gone for
+    /// good now. Peers have to exchange instead.
+    pub fn forget_batches(&mut self) {
+        self.logs.forget_kept();
+        self.exchanges.interrupt();
+    }
+
     /// Returns what this node has, to be told with every probe.
     pub fn numbers(&self) -> &Numbers {
         self.logs.numbers()

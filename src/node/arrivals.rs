@@ -95,7 +95,7 @@ impl Node {
                 None => break,
                 // Of what it brought, something was let go.
                 Some(Arrival::Exchanged { .. }) if self.must_let_go() => {}
-                Some(Arrival::Exchanged { peer, began }) => self.exchanged(peer, began),
+                Some(Arrival::Exchanged { peer, began }) => self.exchange_finished(now, peer, began),
                 Some(Arrival::Record { record, .. }) if waits_for_the_disk(&record) && self.must_let_go() => {}
                 Some(Arrival::Record { from, record }) => {
                     let cost = self.store.cost(&record);
@@ -114,6 +114,9 @@ impl Node {
             self.gossip(now, gossip::Input::Refused(refused.id));
             self.tell_refused(now, &refused);
         }
+        if !self.is_busy() {
+            self.learn_horizon(now);
+        }
         for from in lacking {
             // What a record builds on was lost on the way: compare everything.
             self.gossip(now, gossip::Input::Exchange(from));
@@ -125,6 +128,10 @@ impl Node {
         let author = record.record().author;
         if self.peers.members.get(&author).is_none() {
             tracing::debug!(%author, "a record of no member");
+            return false;
+        }
+        if let Some(shadow) = &mut self.horizons.shadow {
+            shadow.take(record);
             return false;
         }
         match self.store.merge(now, record) {

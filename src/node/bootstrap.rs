@@ -39,7 +39,7 @@ impl Node {
     pub(super) fn upkeep(&mut self, now: Now) {
         self.next_upkeep = now.mono + UPKEEP;
         self.show_leader(now);
-        if !self.may_found() {
+        if !self.may_found() || self.is_too_old() {
             // The first exchange brings what the cluster has.
             self.next_upkeep = now.mono + SOON;
             return;

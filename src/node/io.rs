@@ -91,6 +91,13 @@ pub enum Effect {
         /// Whether somebody waits for it.
         urgent: bool,
     },
+    /// Write a file into the data folder, before what comes after: what only this node held.
+    Displaced {
+        /// The file's name.
+        name: String,
+        /// What is in it.
+        text: Vec<u8>,
+    },
     /// Answer an API client.
     Answer {
         /// Which.

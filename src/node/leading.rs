@@ -97,9 +97,11 @@ impl Node {
                     if self.read_members() {
                         self.members_changed(now);
                     }
+                    self.horizons.unlearned = true;
                 }
                 Output::Decided { id, result } => {
                     self.rise_decided(id);
+                    self.horizon_decided(id, result);
                     self.decided(now, id, result);
                 }
             }
@@ -129,6 +131,7 @@ impl Node {
         self.term = self.term.max(term);
         self.leading.since = Some(now.mono);
         self.caretaking.give_up();
+        self.begin_collecting(now);
         self.look_at_everything(now);
         // Nothing that a member holds is known for sure until an exchange with it under this leader.
         self.refresh_reaches(now);

@@ -4,13 +4,16 @@
 //! a newer one understands. Kinds are never used again for something else; what a kind's bytes say is its room's.
 
 use minicbor::bytes::ByteVec;
-use minicbor::{Decoder, Encoder};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ids::Term;
+use crate::store::Standing;
 use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
 use crate::{election, gossip, membership};
+
+pub use super::horizon::Said;
 
 /// One thing said to a peer.
 #[derive(Clone, Debug)]
@@ -21,6 +24,13 @@ pub enum Message {
     Election(election::Message),
     /// About records.
     Gossip(gossip::Message),
+    /// How far the sender has come. On the lane of records, so that what was sent before is known to be from before.
+    Standing {
+        /// What it says.
+        said: Said,
+        /// Whether it wants to be told the same.
+        ask: bool,
+    },
     /// Asks the leader for something. Answered by [`Message::Answer`] with the same number, if at all.
     Ask {
         /// Correlates the answer.
@@ -72,7 +82,7 @@ impl Message {
     /// Returns the lane it travels on.
     pub fn lane(&self) -> Lane {
         match self {
-            Self::Gossip(_) => Lane::Bulk,
+            Self::Gossip(_) | Self::Standing { .. } => Lane::Bulk,
             _ => Lane::Control,
         }
     }
@@ -97,6 +107,7 @@ const REFUSAL: u8 = 6;
 const LEVEL: u8 = 20;
 const MEMBERS: u8 = 21;
 const BEAT: u8 = 22;
+const STANDING: u8 = 16;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,6 +228,7 @@ impl Message {
             Self::Beat(Beat { term, count }) => {
                 (BEAT, minicbor::to_vec((term.0, count)).expect("a vector takes any number of bytes"))
             }
+            Self::Standing { said, ask } => (STANDING, standing(*said, *ask)),
             Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
             Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
             Self::Answer { id, answer: Err(declined) } => (REFUSAL, numbered(*id, declined)),
@@ -244,6 +256,10 @@ impl Message {
                 let records: Vec<ByteVec> = minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?;
                 Self::Members(records.into_iter().map(Vec::from).collect())
             }
+            STANDING => {
+                let (said, ask) = read_standing(bytes).map_err(bad)?;
+                Self::Standing { said, ask }
+            }
             ASK_JOIN => {
                 let (id, request) = read_numbered(bytes)?;
                 Self::Ask { id, ask: Ask::Join(request) }
@@ -259,6 +275,32 @@ impl Message {
             _ => return Err(BadFrame(format!("message of unknown kind {kind}"))),
         })
     }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct StandingBody {
+    #[n(0)]
+    acked: u64,
+    #[n(1)]
+    floor: u64,
+    #[n(2)]
+    cleared: u64,
+    #[n(3)]
+    blank: bool,
+    #[n(4)]
+    ask: bool,
+}
+
+fn standing(said: Said, ask: bool) -> Vec<u8> {
+    let Said { standing: Standing { acked, floor, cleared }, blank } = said;
+    let body = StandingBody { acked, floor, cleared, blank, ask };
+    minicbor::to_vec(body).expect("a vector takes any number of bytes")
+}
+
+fn read_standing(bytes: &[u8]) -> Result<(Said, bool), minicbor::decode::Error> {
+    let StandingBody { acked, floor, cleared, blank, ask } = minicbor::decode(bytes)?;
+    Ok((Said { standing: Standing { acked, floor, cleared }, blank }, ask))
 }
 
 /// `[bytes, bytes]`.

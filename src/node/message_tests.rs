@@ -73,6 +73,10 @@ fn one_of_each() -> Vec<Message> {
     messages.extend([
         Message::Membership(membership::Message::Probe(7), numbers),
         Message::Election(election::Message::Newer { term: Term(3) }),
+        Message::Standing {
+            said: Said { standing: Standing { acked: 9, floor: 8, cleared: 7 }, blank: true },
+            ask: true,
+        },
         Message::Ask { id: u64::MAX, ask: Ask::Join(request) },
         Message::Answer { id: 1, answer: Ok(admission) },
         Message::Answer { id: 2, answer: Err(Declined::for_good("the token is spent")) },

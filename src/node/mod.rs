@@ -23,7 +23,9 @@ mod admission;
 mod arrivals;
 mod bootstrap;
 mod caretaking;
+mod collecting;
 mod health;
+mod horizon;
 mod leading;
 mod levels;
 mod local;
@@ -32,6 +34,7 @@ mod notes;
 mod peers;
 mod placement;
 mod requests;
+mod shadow;
 mod telling;
 mod traffic;
 mod work;
@@ -63,6 +66,7 @@ use admission::Admissions;
 use arrivals::Arrivals;
 use caretaking::Caretaking;
 use health::Health;
+use horizon::Horizons;
 use leading::Leading;
 use levels::Levels;
 use notes::Recorder;
@@ -94,6 +98,8 @@ pub struct Config {
     pub ballot: Ballot,
     /// The registers on this node's disk: the founder's own membership record, or the table that a joiner was given.
     pub registers: Registers,
+    /// How long a horizon takes, of which a member may be 30 behind: a day.
+    pub horizon: std::time::Duration,
     /// Where members may be whose address is not known yet: those of a joiner's token.
     pub seeds: Vec<SocketAddrV4>,
     /// The agent's feature level: [`crate::features::LEVEL`], but for tests of mixed clusters.
@@ -131,6 +137,7 @@ pub struct Node {
     levels: Levels,
     health: Health,
     epochs: epochs::Epochs,
+    horizons: Horizons,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
     /// Up to where the rooms have seen the store's changes.
@@ -175,6 +182,7 @@ impl Node {
             caretaking: Caretaking::new(now.mono),
             peers: Peers::new(id, seed, config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
+            horizons: Horizons::new(config.horizon),
             admissions: Admissions::new(key, config.settings),
             arrivals: Arrivals::default(),
             levels: Levels::new(config.level),
@@ -194,6 +202,7 @@ impl Node {
             next_upkeep: crate::time::Mono::default(),
         };
         node.read_members();
+        node.learn_horizon(now);
         (node, report)
     }
 
@@ -261,6 +270,7 @@ impl Node {
         if now.mono >= self.next_upkeep {
             self.upkeep(now);
         }
+        self.collect_tombstones(now);
         self.wake_kubelet(now, kubelet::Input::Tick);
     }
 
@@ -271,6 +281,7 @@ impl Node {
             self.dispatch(now, &events);
             if let Some(office) = self.decides()
                 && !self.must_learn_first(now)
+                && !self.is_too_old()
                 && self.check_disk().is_ok()
             {
                 self.place_pods(now, office);
@@ -369,8 +380,9 @@ impl Node {
 
     /// Gathers the outputs of this turn: what must be written, what is shown, answers, then the rest.
     fn outputs(&mut self, now: Now) -> Vec<Effect> {
-        let mut effects = Vec::new();
         self.tell_news(now);
+        self.say_standing_to_all(now, false);
+        let mut effects = self.horizons.take_displaced();
         if let Some(batch) = self.store.take_batch() {
             self.telling.taken = batch.id;
             effects.push(Effect::Persist { id: batch.id, records: batch.records, urgent: batch.urgent });

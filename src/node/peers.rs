@@ -237,14 +237,8 @@ impl Node {
         }
     }
 
-    /// A connection was made.
-    pub(super) fn connected(&mut self, now: Now, peer: NodeId) {
-        self.set_connected(now, peer, Some(now.mono));
-        self.tell_members(peer);
-        self.gossip(now, gossip::Input::Connected(peer));
-    }
-
-    fn set_connected(&mut self, now: Now, peer: NodeId, connected: Option<Mono>) {
+    /// Notes that there is a connection, or none any more.
+    pub(super) fn set_connected(&mut self, now: Now, peer: NodeId, connected: Option<Mono>) {
         if let Some(standing) = self.peers.standings.get_mut(&peer) {
             standing.connected = connected;
             self.refresh_reaches(now);
@@ -263,6 +257,7 @@ impl Node {
     /// A connection has ended.
     pub(super) fn gone(&mut self, now: Now, peer: NodeId, reset: bool) {
         self.set_connected(now, peer, None);
+        self.not_connected(peer);
         self.gossip(now, gossip::Input::Gone(peer));
         if reset {
             self.elect(now, crate::election::Input::Gone(peer));
@@ -341,6 +336,13 @@ impl Node {
             standing.asked = Some(now.mono);
         }
         self.gossip(now, gossip::Input::Exchange(peer));
+    }
+
+    /// Tells whether this node knows, since it leads, what a majority of the members holds.
+    pub(super) fn knows_most(&self) -> bool {
+        let office = self.leading.since();
+        let known = self.peers.standings.values().filter(|s| s.exchanged.is_some() && s.exchanged >= office).count();
+        (known + 1) * 2 > self.peers.standings.len() + 1
     }
 
     /// Projects how members are onto their Nodes and pods.

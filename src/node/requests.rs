@@ -1,13 +1,17 @@
 //! What API clients ask for.
 
 use crate::ids::RequestId;
-use crate::store::Author;
+use crate::store::{Author, Rejected};
 use crate::time::Now;
 
 use super::{Node, Request, Waiter};
 
 impl Node {
     pub(super) fn request(&mut self, now: Now, id: RequestId, request: Request) {
+        if self.is_too_old() {
+            let message = "this node was away for too long and is taking the cluster's state: try again".into();
+            return self.answers.push((id, Err(Rejected::Unavailable { message })));
+        }
         let result = if request.dry_run {
             self.store.dry_run(now, Author::Client, self.term, request.change).map(|c| self.answers.push((id, Ok(c))))
         } else {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use crate::gossip::{Gossip, Holdings, Input, Numbers, Origin, Output};
 use crate::ids::{NodeId, PersistId};
-use crate::store::{PARTS, Range, RecordId, Store, Sum, Verified};
+use crate::store::{Index, PARTS, Range, RecordId, Store, Sum, Verified};
 use crate::time::Now;
 use crate::{election, membership};
 
 use super::message::{Lane, Message};
+use super::shadow::Shadow;
 use super::{Effect, Node};
 
 /// The gossip, and what this turn has for whom.
 pub(super) struct Telling {
     gossip: Gossip,
+    me: Origin,
+    seed: u64,
     frames: BTreeMap<(NodeId, Lane), Vec<Message>>,
     /// News whose batch is not durable yet.
     held: VecDeque<(PersistId, Vec<Verified>)>,
@@ -24,29 +27,39 @@ pub(super) struct Telling {
     pub durable: PersistId,
 }
 
-impl Holdings for Store {
+/// What the store holds, for an exchange; or what was taken in its place.
+struct Held<'a>(&'a Store, Option<&'a Shadow>);
+
+impl Held<'_> {
+    fn index(&self) -> &Index {
+        self.1.map_or_else(|| self.0.held(), Shadow::index)
+    }
+}
+
+impl Holdings for Held<'_> {
     fn sum(&self) -> Sum {
-        self.held().sum()
+        self.index().sum()
     }
 
     fn sums(&self, range: Range) -> [Sum; PARTS] {
-        self.held().sums(range)
+        self.index().sums(range)
     }
 
     fn ids(&self, range: Range) -> Vec<RecordId> {
-        self.held().ids(range).copied().collect()
+        self.index().ids(range).copied().collect()
     }
 
     fn has(&self, id: &RecordId) -> bool {
-        self.held().get(id).is_some()
+        self.index().get(id).is_some()
     }
 
     fn removed(&self) -> &[u64; 256] {
-        self.held().removed()
+        self.index().removed()
     }
 
     fn records(&self, ids: &BTreeSet<RecordId>) -> Vec<Arc<[u8]>> {
-        self.records_of(ids)
+        // Who is too old gives nothing.
+        if self.1.is_some() { Vec::new() } else { self.0.records_of(ids) }
     }
 }
 
@@ -54,11 +67,26 @@ impl Telling {
     pub fn new(me: Origin, seed: u64) -> Self {
         Self {
             gossip: Gossip::new(me, seed),
+            me,
+            seed,
             frames: BTreeMap::new(),
             held: VecDeque::new(),
             taken: PersistId::default(),
             durable: PersistId::default(),
         }
+    }
+
+    /// Begins the gossip anew, as a later run: nothing of what it kept is given to anybody, and nothing goes out that
+    /// waited.
+    pub fn restart(&mut self, incarnation: u64) {
+        self.me.incarnation = incarnation.max(self.me.incarnation);
+        self.gossip = Gossip::new(self.me, self.seed);
+        self.held.clear();
+    }
+
+    /// Forgets batches that are kept to be pulled, and exchanges under way.
+    pub fn forget_batches(&mut self) {
+        self.gossip.forget_batches();
     }
 
     /// Says something to a peer at the end of this turn.
@@ -88,10 +116,17 @@ impl Node {
                 Message::Membership(message, numbers) => {
                     self.peers.has_said_something(&from);
                     self.watch_peers(now, membership::Input::Received { from, message });
-                    self.gossip(now, Input::Heard { from, numbers });
+                    if self.horizons.shadow.is_none() {
+                        self.gossip(now, Input::Heard { from, numbers });
+                    }
                 }
                 Message::Election(message) => self.elect(now, election::Input::Received { from, message }),
-                Message::Gossip(message) => self.gossip(now, Input::Received { from, message }),
+                Message::Gossip(message) => {
+                    if self.listens(now, from, &message) {
+                        self.gossip(now, Input::Received { from, message });
+                    }
+                }
+                Message::Standing { said, ask } => self.standing_told(now, from, said, ask),
                 Message::Ask { id, ask } => self.asked(now, from, id, ask),
                 Message::Answer { id, answer } => self.answered(id, answer),
                 // Heard above, before anything else.
@@ -104,7 +139,7 @@ impl Node {
 
     /// Hands the gossip an input and does what it says.
     pub(super) fn gossip(&mut self, now: Now, input: Input) {
-        let outputs = self.telling.gossip.handle(now.mono, input, &self.store);
+        let outputs = self.telling.gossip.handle(now.mono, input, &Held(&self.store, self.horizons.shadow.as_ref()));
         for output in outputs {
             match output {
                 Output::Send { to, message } => self.telling.say(to, Message::Gossip(message)),
@@ -136,7 +171,7 @@ impl Node {
     }
 
     fn publish(&mut self, now: Now, records: Vec<Verified>) {
-        if !records.is_empty() {
+        if !records.is_empty() && self.horizons.shadow.is_none() {
             self.gossip(now, Input::Publish(records));
         }
     }

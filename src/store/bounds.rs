@@ -1,6 +1,7 @@
 //! What a record may say at most, whoever signed it: named caps, each a function of the record alone.
 
 use super::epoch::MOST_RUNS;
+use super::graves::MOST_SEALED;
 use super::leaves::MAX_DEPTH;
 use super::parts::Birth;
 use super::plan::MAX_OBJECT_BYTES;
@@ -41,7 +42,13 @@ pub fn check(body: &Body, raw: &[u8]) -> Result<(), &'static str> {
         Body::Mark { mark, .. } if mark.finalizers.len() > MAX_FINALIZERS => Err("too many finalizers"),
         Body::Event { key, .. } => check_key(&key.namespace, &key.name, true),
         Body::Unreadable { .. } => Err("it cannot be read"),
-        Body::Change { birth: None, .. } | Body::Mark { .. } | Body::Ceiling { .. } => Ok(()),
+        Body::Sealed { uids, .. } if uids.len() > MOST_SEALED => Err("too many tombstones"),
+        Body::Change { birth: None, .. }
+        | Body::Mark { .. }
+        | Body::Ceiling { .. }
+        | Body::Sealed { .. }
+        | Body::Acked { .. }
+        | Body::Forgotten { .. } => Ok(()),
     }
 }
 

@@ -94,11 +94,6 @@ impl Store {
         true
     }
 
-    /// Returns the number of the cluster's horizon: the first, since nothing moves it yet.
-    pub fn horizon(&self) -> u64 {
-        0
-    }
-
     /// Lets go of former documents whose horizon has passed.
     pub fn forget_former_documents(&mut self) {
         let horizon = self.horizon();

@@ -23,6 +23,7 @@ impl Store {
             records.extend(object.observed.values().map(|register| self.observed_record(*uid, register)));
         }
         records.extend(self.graves.values().map(|grave| Arc::clone(&grave.record)));
+        records.extend(self.burials.records().chain(self.burials.ack.as_ref()).cloned());
         records.extend(self.strangers.iter().cloned());
         records.into_iter().map(|record| record.to_vec())
     }
@@ -67,7 +68,7 @@ impl Store {
             self.visit_held_of(*uid, visit);
         }
         let graves = self.graves.values().map(|grave| &grave.record);
-        graves.filter(|record| self.is_saved(record)).for_each(visit);
+        graves.chain(self.burials.records()).filter(|record| self.is_saved(record)).for_each(visit);
     }
 
     /// What is held of an object; its tombstone apart.
@@ -137,7 +138,7 @@ impl Store {
     /// Tells whether a record is a live one of an object.
     fn is_of(&self, uid: Uid, record: &Arc<[u8]>) -> bool {
         let is = |known: &Arc<[u8]>| Arc::ptr_eq(known, record);
-        if self.graves.get(&uid).is_some_and(|grave| is(&grave.record)) {
+        if self.graves.get(&uid).is_some_and(|grave| is(&grave.record)) || self.burials.records().any(is) {
             return true;
         }
         let Some(object) = self.objects.get(&uid) else { return false };
@@ -165,10 +166,10 @@ impl Store {
     }
 }
 
-/// Returns the object that a held record is about.
+/// Returns the object that a record is about; of one about many, or none, a uid that no object has.
 fn subject(record: &Arc<[u8]>) -> Uid {
     let uid = Record::read(Arc::clone(record)).ok().and_then(|record| record.body.uid());
-    uid.expect("what is held was read before, and is about an object")
+    uid.unwrap_or(Uid([0; 16]))
 }
 
 /// Where a record is in memory: which of the store's it is.
@@ -177,14 +178,14 @@ fn place(record: &Arc<[u8]>) -> usize {
 }
 
 /// The epoch, changes, parents before children, and marks.
-fn visit_documents(object: &Object, visit: &mut dyn FnMut(&Arc<[u8]>)) {
+pub(super) fn visit_documents(object: &Object, visit: &mut dyn FnMut(&Arc<[u8]>)) {
     object.epoch.iter().for_each(|epoch| visit(&epoch.record));
     object.changes.iter().for_each(|kept| visit(&kept.record));
     object.marks.iter().for_each(|kept| visit(&kept.record));
 }
 
 /// What was decided, and what clients said.
-fn visit_parts(parts: &Parts, visit: &mut dyn FnMut(&Arc<[u8]>)) {
+pub(super) fn visit_parts(parts: &Parts, visit: &mut dyn FnMut(&Arc<[u8]>)) {
     parts.registers.values().filter_map(|register| register.record.as_ref()).for_each(&mut *visit);
     let mut told: Vec<&Arc<[u8]>> = Vec::new();
     for record in parts.told.values().filter_map(|told| told.record.as_ref()) {

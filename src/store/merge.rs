@@ -153,7 +153,13 @@ impl Store {
         if let Body::Event { .. } = &record.body {
             return self.merge_ephemeral(&record);
         }
+        if let Body::Sealed { number, uids } = &record.body {
+            return Ok(self.merge_batch(*number, uids, &record.raw));
+        }
         let Some(uid) = record.body.uid() else { return Ok(Merged::Known) };
+        if self.burials.is_ghost(uid) {
+            return Ok(Merged::Known);
+        }
         if let Body::Tombstone { birth, displaced, .. } = &record.body {
             return Ok(self.bury_merged(uid, birth.clone(), *displaced, &record.raw));
         }
@@ -390,7 +396,12 @@ impl Body {
             | Self::Told { uid, .. }
             | Self::Mark { uid, .. }
             | Self::Tombstone { uid, .. } => Some(*uid),
-            Self::Ceiling { .. } | Self::Event { .. } | Self::Unreadable { .. } => None,
+            Self::Ceiling { .. }
+            | Self::Sealed { .. }
+            | Self::Acked { .. }
+            | Self::Forgotten { .. }
+            | Self::Event { .. }
+            | Self::Unreadable { .. } => None,
         }
     }
 

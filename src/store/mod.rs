@@ -19,7 +19,7 @@
 //! and `quarantine` keep bad ones out, `epoch` and the files named after it begin histories anew, `repair` makes
 //! valid what sides made together, `notices` tells what was lost, `order` and `displaced` see to two objects of one
 //! name; `news` and `holdings` give records to peers, who compare sums of their ids: `index`, by `range`. `reach` projects
-//! how nodes are.
+//! how nodes are. `graves`, `burials` and `horizon` collect tombstones, `rejoin` is for who slept too long.
 //!
 //! Invariants, each with its tests:
 //! - *durable first*: a Snapshot shows intent, decisions and clients' status only once they are durable;
@@ -41,6 +41,7 @@ pub mod snapshot;
 
 mod allocate;
 mod bounds;
+mod burials;
 pub mod class;
 mod commit;
 mod credit;
@@ -59,8 +60,10 @@ mod evict;
 mod fork;
 #[doc(hidden)]
 pub mod fuzzing;
+mod graves;
 pub mod history;
 mod holdings;
+mod horizon;
 mod index;
 mod inflate;
 mod leaves;
@@ -79,6 +82,7 @@ mod range;
 mod reach;
 pub mod record;
 mod register;
+mod rejoin;
 mod rename;
 mod render;
 mod repair;
@@ -101,6 +105,7 @@ pub use credit::Credit;
 pub use document::DocumentError;
 pub use epoch_cut::Overgrown;
 pub use history::{CannotUndo, Edit, FieldEdit, undo};
+pub use horizon::{Horizon, KEPT, Standing};
 pub use index::Index;
 pub use leaves::ListKeys;
 pub use merge::{MergeError, Merged};
@@ -112,6 +117,7 @@ pub use range::{PARTS, Range, Sum};
 pub use reach::{RETURNING, Reach, UNREACHABLE};
 pub use record::{MAX_RECORD_BYTES, RecordError, RecordId, Verified};
 pub use register::Slot;
+pub use rejoin::{Displaced, How};
 pub use restore::{Restored, restore};
 pub use snapshot::{Entry, Snapshot, TooOld, WatchEvent};
 pub use state::{Batch, Config, News, Receipt, Store, Ticket};

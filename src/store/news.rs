@@ -30,6 +30,11 @@ impl Untold {
         self.seen.insert(uid);
     }
 
+    /// There is nothing to tell of these records any more.
+    pub fn forget(&mut self, ids: &BTreeSet<RecordId>) {
+        self.durable.retain(|(_, record)| !ids.contains(&RecordId::of(record)));
+    }
+
     /// Notes that this node wrote or deleted an Event.
     pub fn passed(&mut self, key: &Key) {
         self.passed.insert(key.clone());

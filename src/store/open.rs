@@ -13,6 +13,7 @@ use crate::object::Key;
 use crate::time::Now;
 
 use super::bounds;
+use super::burials::Burials;
 use super::document::DocumentError;
 use super::epoch::Epoch;
 use super::epoch_assemble::assemble;
@@ -66,13 +67,15 @@ impl Pile {
 }
 
 impl Store {
-    /// Opens a store from the records of all batches that were made durable, in any order; with none, a new one.
+    /// Opens a store from the records of all batches that were made durable; with none, a new one. Their order matters
+    /// only where something was forgotten: that is all that is before.
     ///
     /// The first batch carries a new ceiling. Whatever the store is asked before that is durable is shown with it.
     pub fn open(mut config: Config, records: impl IntoIterator<Item = Vec<u8>>, now: Now) -> (Self, OpenReport) {
         let mut report = OpenReport::default();
         let (mut piles, mut graves, mut strangers) = (BTreeMap::<Uid, Pile>::new(), BTreeMap::new(), Vec::new());
         let (mut ceiling, mut ceiling_record) = (0, None);
+        let mut burials = Burials::default();
         for (index, raw) in records.into_iter().enumerate() {
             report.records += 1;
             let raw: Arc<[u8]> = raw.into();
@@ -109,6 +112,24 @@ impl Store {
                     }
                     Ok(())
                 }
+                Body::Sealed { number, uids } => {
+                    burials.found(*number, uids.clone(), Arc::clone(&record.raw));
+                    Ok(())
+                }
+                Body::Acked { number, horizon } => {
+                    if record.author == config.node {
+                        burials.found_ack(*number, horizon, &record.raw);
+                    }
+                    Ok(())
+                }
+                Body::Forgotten { uids, batches } => {
+                    for uid in uids {
+                        piles.remove(uid);
+                        graves.remove(uid);
+                    }
+                    burials.unfound(batches);
+                    Ok(())
+                }
                 // Never written by us; nothing of it lasts.
                 Body::Event { .. } => Ok(()),
                 _ => sort(&mut piles, index, record),
@@ -119,6 +140,7 @@ impl Store {
         }
         let mut store = Self::empty(config, now, ceiling);
         store.strangers = strangers;
+        store.burials = burials;
         store.ceiling = ceiling_record;
         report.tombstones = graves.len();
         for (uid, grave) in &graves {
@@ -135,6 +157,8 @@ impl Store {
         report.refused.sort_by_key(|refusal| refusal.index);
         store.show_found();
         store.hold_all();
+        // The log may still hold what was collected since it was rewritten last.
+        store.collect();
         if !report.refused.is_empty() {
             store.lost_records();
         }
@@ -143,12 +167,18 @@ impl Store {
 
     /// Notes that records were lost before they came here: what is not shown may be alive all the same.
     pub fn lost_records(&mut self) {
-        self.snapshot.set_incomplete();
+        self.snapshot.set_lost(true);
+        self.doubt_ack();
+    }
+
+    /// Notes whether other members may hold what is not shown.
+    pub fn set_complete(&mut self, complete: bool) {
+        self.snapshot.set_complete(complete);
     }
 
     /// What was lost is here again, or is known to be lost for good.
     pub fn is_complete_again(&mut self) {
-        self.snapshot.set_complete();
+        self.snapshot.set_lost(false);
     }
 
     fn open_object(&mut self, uid: Uid, pile: Pile, report: &mut OpenReport) {

@@ -110,7 +110,7 @@ impl Store {
         let status = class::keeps_status_at_birth(key.kind, author).then(|| object["status"].clone());
         let mut intent = intent_of(key.kind, object);
         let origin = uid::origin(&key, &intent, namespace);
-        let turn = origin.map_or(0, |origin| self.turns.get(&origin).copied().unwrap_or(0).saturating_add(1));
+        let turn = origin.map_or(0, |origin| self.next_turn(&key, origin));
         let uid = origin.map_or(fresh, |origin| uid::of_turn(origin, turn));
         if *key.kind == kinds::SERVICE {
             self.allocations.complete(&key, uid, &mut intent, None)?;

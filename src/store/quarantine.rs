@@ -108,6 +108,12 @@ impl Quarantine {
         self.changes.retain(|(about, _), _| *about != uid);
     }
 
+    /// Forgets which records were refused, and not how many.
+    pub fn forget(&mut self) {
+        let Self { counts, untold, .. } = std::mem::take(self);
+        *self = Self { counts, untold, ..Self::default() };
+    }
+
     /// Tells whether a record is held as refused.
     pub fn has(&self, id: RecordId) -> bool {
         self.held.contains_key(&id)

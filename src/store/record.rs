@@ -16,6 +16,7 @@ use crate::object::Key;
 
 use super::credit::Credit;
 use super::epoch::{Decision, Name, Serial};
+use super::horizon::Horizon;
 use super::parts::{Birth, Mark};
 use super::register::Slot;
 use super::wire;
@@ -117,6 +118,28 @@ pub enum Body {
     Unreadable {
         /// Why.
         reason: String,
+    },
+    /// A leader's list of the tombstones that the horizon `number` stands for, should the register come to name it.
+    Sealed {
+        /// The horizon.
+        number: u64,
+        /// The objects.
+        uids: Vec<Uid>,
+    },
+    /// How far the author has come with collecting tombstones. On its own disk only.
+    Acked {
+        /// The horizon that it has acked.
+        number: u64,
+        /// The register, as it knew it.
+        horizon: Horizon,
+    },
+    /// The author has forgotten all that is before this record about some objects, and some batches of tombstones. On its
+    /// own disk only.
+    Forgotten {
+        /// The objects.
+        uids: Vec<Uid>,
+        /// The batches.
+        batches: Vec<RecordId>,
     },
     /// An object that lives in memory only.
     Event {
@@ -245,6 +268,12 @@ pub enum Draft<'a> {
     Displaced(Uid, &'a Birth),
     /// See [`Body::Ceiling`].
     Ceiling(u64),
+    /// See [`Body::Sealed`].
+    Sealed(u64, &'a [Uid]),
+    /// See [`Body::Acked`].
+    Acked(u64, &'a Horizon),
+    /// See [`Body::Forgotten`].
+    Forgotten(&'a [Uid], &'a [RecordId]),
     /// See [`Body::Event`].
     Event(Uid, &'a Key, u64, Option<&'a [u8]>),
 }

@@ -51,6 +51,13 @@ pub enum What {
 }
 
 impl Step {
+    /// Has it look at what is there by then, since its object is taken away before; `last` is how that was.
+    pub(super) fn look_instead(&mut self, last: Option<Arc<Entry>>) {
+        if let What::Parts { uid, .. } | What::Look { uid, .. } = self.what {
+            self.what = What::Look { uid, last };
+        }
+    }
+
     /// Tells whether it is about an object.
     pub fn is_about(&self, uid: Uid) -> bool {
         matches!(&self.what, What::Parts { uid: u, .. } | What::Look { uid: u, .. } if *u == uid)
@@ -90,6 +97,7 @@ impl Store {
         }
         self.durable = self.durable.max(id);
         let saved = self.unsaved.saved(id);
+        self.burials.persisted(id);
         let mut answers = Vec::new();
         while let Some(step) = self.steps.pop_front_if(|step| step.batch <= id) {
             let answer = self.take_step(&step);

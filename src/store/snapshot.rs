@@ -132,8 +132,10 @@ pub struct Snapshot {
     buried: OrdSet<Uid>,
     /// Objects, gone or not, that an older one of their name displaced.
     displaced: OrdSet<Uid>,
-    /// Whether records were lost, so that what is not here may be alive all the same.
-    incomplete: bool,
+    /// Whether what is not here may be alive all the same.
+    lost: bool,
+    /// Other members may hold what has not come here.
+    unsure: bool,
 }
 
 /// A watcher asked for events that are gone; it has to list again (HTTP 410).
@@ -152,19 +154,26 @@ impl Snapshot {
         Self { floor, revision: floor, ..Self::default() }
     }
 
-    /// Tells whether what is not here is known not to be: false after records were lost to a damaged disk.
+    /// Tells whether what is not here is known not to be: false after records were lost to a damaged disk, and where
+    /// other members may hold what has not come here.
     pub fn is_complete(&self) -> bool {
-        !self.incomplete
+        !self.lost && !self.unsure
     }
 
-    /// Notes that records were lost.
-    pub fn set_incomplete(&mut self) {
-        self.incomplete = true;
+    /// Notes whether other members may hold what has not come here.
+    pub fn set_complete(&mut self, complete: bool) {
+        self.unsure = !complete;
     }
 
-    /// Notes that they are back.
-    pub fn set_complete(&mut self) {
-        self.incomplete = false;
+    /// Notes whether records were lost to a damaged disk.
+    pub fn set_lost(&mut self, lost: bool) {
+        self.lost = lost;
+    }
+
+    /// Forgets that an object is gone for good: nobody speaks of it any more, or its tombstone did not count.
+    pub(super) fn forget_burial(&mut self, uid: Uid) {
+        self.buried.remove(&uid);
+        self.displaced.remove(&uid);
     }
 
     /// Returns the newest revision shown.

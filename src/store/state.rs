@@ -17,6 +17,7 @@ use crate::object::{Key, Note, kinds};
 use crate::time::{Mono, Now};
 
 use super::allocate::Allocations;
+use super::burials::Burials;
 use super::change::{Committed, Precondition, Rejected};
 use super::document::{Actor, Cache};
 use super::ephemeral::Ephemerals;
@@ -110,6 +111,8 @@ pub struct Store {
     /// Objects by name, hidden ones and those on their way out included.
     pub(super) names: BTreeMap<Key, SmallMap<Uid, ()>>,
     pub(super) graves: BTreeMap<Uid, Grave>,
+    /// How tombstones are collected.
+    pub(super) burials: Burials,
     /// The highest turn of each origin.
     pub(super) turns: BTreeMap<Uid, u64>,
     pub(super) allocations: Allocations,
@@ -173,6 +176,7 @@ impl Store {
             objects: BTreeMap::new(),
             names: BTreeMap::new(),
             graves: BTreeMap::new(),
+            burials: Burials::default(),
             turns: BTreeMap::new(),
             allocations: Allocations::new(config.service_range, config.node_ports, config.reserved_addresses),
             documents: Cache::default(),
@@ -236,7 +240,7 @@ impl Store {
             let mut bytes = [0; 16];
             self.random.fill_bytes(&mut bytes);
             let uid = Uid::random(bytes);
-            if !self.objects.contains_key(&uid) && !self.graves.contains_key(&uid) {
+            if !self.objects.contains_key(&uid) && !self.graves.contains_key(&uid) && !self.burials.is_ghost(uid) {
                 return uid;
             }
         }

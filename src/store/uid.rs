@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::ids::Uid;
-use crate::object::{Key, kinds};
+use crate::object::{Key, Kind, kinds};
 
 use super::displaced;
 
@@ -44,6 +44,12 @@ pub fn origin(key: &Key, intent: &Map<String, Value>, namespace: Option<Uid>) ->
         return Some(Uid::derived(&[b"replicaset", &owner.0, hash.as_bytes()]));
     }
     None
+}
+
+/// Tells whether the origin of a kind's objects is their name, so that their highest turn is remembered for ever; else
+/// it is their owner, whose uid is never given again.
+pub fn is_by_name(kind: &Kind) -> bool {
+    *kind != kinds::REPLICA_SET
 }
 
 /// Returns the uid of the `turn`th object of an origin.

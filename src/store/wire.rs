@@ -12,8 +12,9 @@ use crate::time::Wall;
 use super::class::{self, Class};
 use super::credit::{Credit, CreditBody};
 use super::epoch::{Clock, Decision, Name, Serial};
+use super::horizon::Horizon;
 use super::parts::{Birth, Mark};
-use super::record::{Body, Draft, RecordError, of_cbor, to_cbor};
+use super::record::{Body, Draft, RecordError, RecordId, of_cbor, to_cbor};
 use super::register::Slot;
 
 /// The kind of record that holds a change of a document.
@@ -186,6 +187,36 @@ struct CeilingBody {
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
+struct SealedBody {
+    #[n(0)]
+    number: u64,
+    /// 16 bytes each.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    uids: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct AckedBody {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    horizon: Horizon,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct ForgottenBody {
+    /// 16 bytes each.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    uids: Vec<u8>,
+    /// 16 bytes each.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    batches: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
 struct EventBody<'a> {
     #[cbor(n(0), with = "minicbor::bytes")]
     uid: [u8; 16],
@@ -241,6 +272,15 @@ pub(super) fn encode(draft: Draft<'_>, credit: &Credit, serial: Serial) -> (u8, 
             let (namespace, name) = (key.namespace.clone(), key.name.clone());
             (7, to_cbor(&EventBody { uid: uid.0, group, plural, namespace, name, time, object }))
         }
+        Draft::Sealed(number, uids) => {
+            (16, to_cbor(&SealedBody { number, uids: uids.iter().flat_map(|uid| uid.0).collect() }))
+        }
+        Draft::Acked(number, horizon) => (17, to_cbor(&AckedBody { number, horizon: horizon.clone() })),
+        Draft::Forgotten(uids, batches) => {
+            let uids = uids.iter().flat_map(|uid| uid.0).collect();
+            let batches = batches.iter().flat_map(|id| id.0).collect();
+            (18, to_cbor(&ForgottenBody { uids, batches }))
+        }
     }
 }
 
@@ -291,6 +331,19 @@ pub(super) fn decode(kind: u8, body: &[u8], raw: &[u8], serial: Serial, epoch: u
             let b: EpochBody<'_> = of_cbor(body)?;
             let chunk = place(b.chunk);
             Body::Epoch { uid: Uid(b.uid), decision: Box::new(decision(&b, epoch, chunk)), birth: birth(b.birth)? }
+        }
+        16 => {
+            let b: SealedBody = of_cbor(body)?;
+            Body::Sealed { number: b.number, uids: sixteens(&b.uids)?.map(Uid).collect() }
+        }
+        17 => {
+            let AckedBody { number, horizon } = of_cbor(body)?;
+            Body::Acked { number, horizon }
+        }
+        18 => {
+            let b: ForgottenBody = of_cbor(body)?;
+            let uids = sixteens(&b.uids)?.map(Uid).collect();
+            Body::Forgotten { uids, batches: sixteens(&b.batches)?.map(RecordId).collect() }
         }
         other => return Err(RecordError::Kind(other.to_string())),
     })
@@ -356,6 +409,12 @@ fn decision(b: &EpochBody<'_>, number: u64, chunk: std::ops::Range<usize>) -> De
     let clock = Clock { runs: runs.collect(), ended };
     let heads = b.heads.iter().map(head).collect();
     Decision { number, former: b.former, heads, clock, generation: b.generation, chunk }
+}
+
+/// Cuts bytes into ids.
+fn sixteens(bytes: &[u8]) -> Result<impl Iterator<Item = [u8; 16]>, RecordError> {
+    let (ids, rest) = bytes.as_chunks::<16>();
+    if rest.is_empty() { Ok(ids.iter().copied()) } else { Err(RecordError::Malformed("a list of ids".into())) }
 }
 
 fn kind_of(group: &str, plural: &str) -> Result<&'static Kind, RecordError> {

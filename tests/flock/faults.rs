@@ -90,11 +90,19 @@ impl World {
 
     /// Ends an agent without warning; it is started again later.
     pub fn crash(&mut self, index: usize) -> Result<(), String> {
-        let (now, bug) = (self.now, self.plan.bug);
-        let host = &mut self.hosts[index];
-        if host.node.take().is_none() {
+        if self.hosts[index].node.is_none() {
             return Ok(());
         }
+        let pause = self.kill(index)?;
+        self.at(pause, Due::Restart(index));
+        Ok(())
+    }
+
+    /// Lets an agent die. Returns a time after which it may start again.
+    pub fn kill(&mut self, index: usize) -> Result<Duration, String> {
+        let (now, bug) = (self.now, self.plan.bug);
+        let host = &mut self.hosts[index];
+        host.node = None;
         self.trace.count("agent crashes");
         self.trace.line(now, format!("{} crashes", host.name()));
         host.peers.clear();
@@ -122,9 +130,9 @@ impl World {
         let clock = host.clock(now);
         host.docker.kill_agent(clock);
         let pause = self.pause(10, 15_000);
-        self.at(pause, Due::Restart(index));
         let changes = self.network.crashed(index);
-        self.connections(changes)
+        self.connections(changes)?;
+        Ok(pause)
     }
 
     /// Keeps a crashed agent from being started again.

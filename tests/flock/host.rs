@@ -39,6 +39,8 @@ pub struct Host {
     pub newest: Revision,
     /// To whom the mesh is to connect.
     pub peers: BTreeSet<NodeId>,
+    /// What it alone had held when it came back too late.
+    pub displaced: Vec<Vec<u8>>,
     /// How much its wall clock is ahead, in microseconds.
     pub ahead: i64,
     /// The feature level of the agent's next start.
@@ -93,6 +95,7 @@ impl Host {
             view: Snapshot::default(),
             newest: Revision(0),
             peers: BTreeSet::new(),
+            displaced: Vec::new(),
             ahead: 0,
             level: skein::features::LEVEL,
             kept_down: false,

@@ -8,6 +8,7 @@
 //! Each run founds a cluster, joins the others, and has a stormy phase with faults; then all faults stop, and all nodes
 //! must come to show the same, as their users want it.
 
+mod away;
 mod caretakers;
 #[path = "../harness/config.rs"]
 mod config;

@@ -49,6 +49,7 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
         mesh_port: 7443,
         ballot: Ballot::default(),
         registers: [].into(),
+        horizon: std::time::Duration::from_secs(86_400),
         seeds: Vec::new(),
         level: skein::features::LEVEL,
         store: store::Config {

@@ -48,6 +48,7 @@ pub fn message_name(message: &Message) -> String {
         Message::Level(_) => "Level".into(),
         Message::Beat(_) => "Beat".into(),
         Message::Members(_) => "Members".into(),
+        Message::Standing { .. } => "Standing".into(),
     }
 }
 

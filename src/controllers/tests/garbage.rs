@@ -191,7 +191,7 @@ fn nothing_is_concluded_from_an_absence_after_records_were_lost() {
     assert!(view.get(&key).is_none());
     let plan = |view: &Snapshot| reconcile(Controller::Garbage, view, &set.key, Now::default());
     assert!(!plan(&view).changes.is_empty(), "its owner is gone");
-    view.set_incomplete();
+    view.set_complete(false);
     assert!(plan(&view).changes.is_empty(), "its owner may be what was lost");
 }
 

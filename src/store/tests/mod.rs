@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod conflicts;
+mod cron;
 mod delete;
 mod displaced;
 mod durability;
@@ -13,6 +14,7 @@ mod epochs_random;
 mod epochs_size;
 mod histories;
 mod history;
+mod horizon;
 mod hostile;
 mod intent;
 mod leaves;

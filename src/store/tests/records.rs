@@ -28,6 +28,19 @@ fn a_record_is_read_as_it_was_written() {
 }
 
 #[test]
+fn what_collects_tombstones_is_read_as_it_was_written() {
+    let uids = [Uid([1; 16]), Uid([2; 16])];
+    let ids = [RecordId([3; 16])];
+    let horizon = Horizon::default().advanced(0, ids[0]);
+    let mut scribe = scribe();
+    let read = |raw| Record::read(raw).unwrap().body;
+    assert_eq!(read(scribe.write(Draft::Sealed(7, &uids))), Body::Sealed { number: 7, uids: uids.to_vec() });
+    assert_eq!(read(scribe.write(Draft::Acked(7, &horizon))), Body::Acked { number: 7, horizon });
+    let forgotten = Body::Forgotten { uids: uids.to_vec(), batches: ids.to_vec() };
+    assert_eq!(read(scribe.write(Draft::Forgotten(&uids, &ids))), forgotten);
+}
+
+#[test]
 fn any_flipped_bit_is_noticed() {
     let raw = scribe().write(Draft::Register(Uid([5; 16]), Slot::Binding, (1, 2), b"{}"));
     for at in 0..raw.len() {

@@ -60,6 +60,11 @@ pub fn on_publish(host: &Host, ledger: &Ledger, view: &Snapshot, leads: bool) ->
     if leads { kept::check(ledger, host.id(), &host.view, view) } else { Ok(()) }
 }
 
+/// Checked when nothing happens any more: all show the same.
+pub fn same(hosts: &[Host]) -> Result<(), String> {
+    equal::check(hosts)
+}
+
 /// Checked when all is calm.
 pub fn at_rest(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
     equal::check(hosts)?;

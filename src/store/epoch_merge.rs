@@ -158,9 +158,9 @@ impl Store {
 
     /// Makes a decision that stands the object's epoch. What it does not count is taken over.
     pub(super) fn adopt(&mut self, uid: Uid, epoch: Epoch) {
-        if !self.objects.contains_key(&uid) {
+        if let std::collections::btree_map::Entry::Vacant(free) = self.objects.entry(uid) {
             let parts = Parts::new(epoch.birth.clone(), &Value::Object(Map::new()));
-            self.objects.insert(uid, Object::new(parts));
+            free.insert(Object::new(parts));
             self.register_birth(uid, &epoch.birth);
         }
         // What was wrong in one epoch need not be in the next.

@@ -56,6 +56,9 @@ pub struct Scanned<'a> {
     pub ops: Vec<Op<'a>>,
 }
 
+/// A value that is written: its type, and its bytes.
+pub type Put<'a> = (u64, &'a [u8]);
+
 /// One operation.
 #[derive(Debug)]
 pub struct Op<'a> {
@@ -63,7 +66,7 @@ pub struct Op<'a> {
     pub key: &'a str,
     /// The scalar that it puts: its type, as the format numbers it, and its bytes; `None` if it
     /// deletes.
-    pub put: Option<(u64, &'a [u8])>,
+    pub put: Option<Put<'a>>,
     /// The operations that it replaces: number, and place of the actor in [`Scanned::actors`].
     pub preds: Vec<(u64, usize)>,
 }
@@ -172,7 +175,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Reads one value for each key, of a type that leaves have.
-    fn values(&self, rows: usize) -> Result<Vec<Option<(u64, &'a [u8])>>, Refused> {
+    fn values(&self, rows: usize) -> Result<Vec<Option<Put<'a>>>, Refused> {
         const PUT: u64 = 1;
         const DELETE: u64 = 3;
         let (actions, metas) = (numbers(self.action, rows)?, numbers(self.value_meta, rows)?);

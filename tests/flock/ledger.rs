@@ -25,6 +25,8 @@ pub struct Ledger {
     pub asked_to_go: BTreeSet<Uid>,
     /// When each pod was first shown.
     pub born: BTreeMap<Uid, Duration>,
+    /// Since when each pod is shown as ready.
+    pub ready: BTreeMap<Uid, Duration>,
     /// Who has marked what for deletion, each on its own.
     pub marked: BTreeMap<Uid, BTreeSet<NodeId>>,
     /// Pods that users asked to be deleted.

@@ -354,6 +354,12 @@ impl World {
     fn publish(&mut self, index: usize, view: Snapshot, leads: bool) -> Result<(), String> {
         for pod in view.list(&kinds::POD, None) {
             self.ledger.born.entry(pod.uid).or_insert(self.now);
+            let known = self.hosts[index].view.get(&pod.key).is_some_and(|known| std::sync::Arc::ptr_eq(known, pod));
+            if !known && invariants::kept::is_ready(&pod.value()) {
+                self.ledger.ready.entry(pod.uid).or_insert(self.now);
+            } else if !known {
+                self.ledger.ready.remove(&pod.uid);
+            }
         }
         let host = &mut self.hosts[index];
         if leads {
@@ -372,7 +378,8 @@ impl World {
         if view.revision() < host.newest {
             return Err(format!("versions grow: {} shows {} after {}", host.name(), view.revision(), host.newest));
         }
-        invariants::on_publish(host, &self.ledger, &view, leads).map_err(|b| format!("{b}, on n{}", index + 1))?;
+        invariants::on_publish(self.now, host, &self.ledger, &view, leads)
+            .map_err(|b| format!("{b}, on n{}", index + 1))?;
         host.newest = view.revision();
         host.view = view;
         Ok(())

@@ -80,7 +80,7 @@ fn living(log: &[Vec<u8>]) -> (Vec<Vec<u8>>, BTreeMap<String, usize>) {
     for record in log.iter().filter_map(|raw| Record::read(raw.as_slice()).ok()) {
         match &record.body {
             Body::Change { uid, birth: Some(birth), .. } | Body::Epoch { uid, birth, .. } => {
-                drop(kinds.insert(*uid, birth.key.kind.to_string()))
+                drop(kinds.insert(*uid, birth.key.kind.to_string()));
             }
             Body::Tombstone { uid, .. } => drop(graves.insert(*uid)),
             Body::Register { uid, slot, stamp, .. } => {

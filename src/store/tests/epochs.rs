@@ -373,7 +373,7 @@ fn nothing_takes_the_place_of_what_an_epoch_begins_with() {
     let head = &epoch.decision.heads;
     let delta = || vec![("/data/k".to_owned(), Some(Leaf::Text("bad".into())))];
     let root = Document::default().write(&epoch.chunk.actor(), delta()).unwrap().chunk;
-    let beside = Document::of(&[epoch.chunk.clone()]).write(&epoch.chunk.actor(), delta()).unwrap().chunk;
+    let beside = Document::of(std::slice::from_ref(&epoch.chunk)).write(&epoch.chunk.actor(), delta()).unwrap().chunk;
     for (birth, chunk) in [(Some(&*birth), root), (None, beside)] {
         let (base, parents) = (Some(epoch.name), Some(&head[..]));
         let record = scribe.write(Draft::Change { uid, birth, spec: false, chunk: &chunk, base, parents });

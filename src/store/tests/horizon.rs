@@ -367,7 +367,7 @@ fn play(seed: u64) -> usize {
     for _ in 0..60 {
         world.step();
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         let slept = world.rigs[sleeper].store.standing().acked;
         for _ in 0..400 {
             world.step();

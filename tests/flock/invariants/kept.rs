@@ -17,7 +17,7 @@ pub const NAME: &str = "the older healthy pod is kept";
 const SLOT: &str = "skein.dev/slot";
 
 /// Checks what `me`, who leads, showed before and shows now.
-pub fn check(ledger: &Ledger, me: NodeId, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+pub fn check(now: Duration, ledger: &Ledger, me: NodeId, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
     for old in before.list(&kinds::POD, None).filter(|pod| !pod.terminating) {
         let new = after.get(&old.key).filter(|new| new.uid == old.uid);
         if new.is_some_and(|new| Arc::ptr_eq(new, old) || !new.terminating) || ledger.unwanted.contains(&old.uid) {
@@ -30,7 +30,9 @@ pub fn check(ledger: &Ledger, me: NodeId, before: &Snapshot, after: &Snapshot) -
             continue;
         };
         let value = old.value();
-        if !is_ready(&value) {
+        // What came to be ready just now was not when it was decided.
+        let ripe = ledger.ready.get(&old.uid).is_some_and(|since| now > *since + Duration::from_secs(1));
+        if !ripe || !is_ready(&value) {
             continue;
         }
         let slot = |pod: &Value| pod["metadata"]["annotations"][SLOT].clone();
@@ -46,7 +48,8 @@ pub fn check(ledger: &Ledger, me: NodeId, before: &Snapshot, after: &Snapshot) -
     Ok(())
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Tells whether a pod is shown as ready.
+pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
 }

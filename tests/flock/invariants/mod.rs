@@ -8,12 +8,14 @@ mod buried;
 mod deleted;
 mod displaced;
 mod equal;
-mod kept;
+pub mod kept;
 mod leaders;
 mod level;
 #[path = "../../sim/invariants/once.rs"]
 mod once;
 mod replicas;
+
+use std::time::Duration;
 
 use skein::ids::Term;
 use skein::store::Snapshot;
@@ -53,11 +55,11 @@ pub fn now_and_then(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
 }
 
 /// Checked of every snapshot that a host shows, before it takes the place of the one before.
-pub fn on_publish(host: &Host, ledger: &Ledger, view: &Snapshot, leads: bool) -> Result<(), String> {
+pub fn on_publish(now: Duration, host: &Host, ledger: &Ledger, view: &Snapshot, leads: bool) -> Result<(), String> {
     deleted::check(view, &host.users)?;
     deleted::check(view, &host.crowd)?;
     acknowledged::check(view, &host.users)?;
-    if leads { kept::check(ledger, host.id(), &host.view, view) } else { Ok(()) }
+    if leads { kept::check(now, ledger, host.id(), &host.view, view) } else { Ok(()) }
 }
 
 /// Checked when nothing happens any more: all show the same.

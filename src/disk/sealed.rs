@@ -7,6 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::files::{Files, remove_if_there};
 
+/// The form's version: stands in the first line.
+const VERSION: u32 = 1;
+
 /// Why a sealed file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -53,6 +56,9 @@ pub fn read<T: DeserializeOwned>(files: &(impl Files + ?Sized), name: &str) -> R
     let damaged = |reason: &str| SealError::Damaged { name: name.to_owned(), reason: reason.to_owned() };
     let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("it has no first line"))?;
     let (line, body) = bytes.split_at(end + 1);
+    if let Some(version) = other_version(line, name) {
+        return Err(damaged(&format!("it is of version {version}, this agent reads version {VERSION}")));
+    }
     if line != seal(name, body).as_bytes() {
         return Err(damaged("its checksum does not match"));
     }
@@ -75,7 +81,15 @@ pub(super) fn sum(files: &(impl Files + ?Sized), name: &str) -> Result<Option<(u
 }
 
 fn seal(name: &str, body: &[u8]) -> String {
-    format!("skein {name} 1 crc32 {:08x}\n", crc32fast::hash(body))
+    format!("skein {name} {VERSION} crc32 {:08x}\n", crc32fast::hash(body))
+}
+
+/// Tells the version in a first line, if it is not this one.
+fn other_version(line: &[u8], name: &str) -> Option<u32> {
+    let rest = std::str::from_utf8(line).ok()?.strip_prefix(&format!("skein {name} "))?;
+    let (version, rest) = rest.split_once(' ')?;
+    let version: u32 = version.parse().ok()?;
+    (version != VERSION && rest.starts_with("crc32 ")).then_some(version)
 }
 
 fn replace(files: &mut dyn Files, name: &str, draft: &str, bytes: &[u8]) -> io::Result<()> {
@@ -102,6 +116,14 @@ mod tests {
             let found: Option<i32> = read(&files, "vote").expect("is whole");
             assert!(if done { found == Some(2) } else { matches!(found, Some(1 | 2)) }, "point {point}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let mut files = MemoryFiles::default();
+        files.append("vote", b"skein vote 2 crc32 00000000\n{}").expect("writes");
+        let error = read::<i32>(&files, "vote").expect_err("is refused").to_string();
+        assert_eq!(error, "file vote is damaged: it is of version 2, this agent reads version 1");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
-use crate::agent::{genesis, settings};
+use crate::agent::{backup, genesis, settings};
 use crate::config::{Config, Settings};
 use crate::disk::identity::{IDENTITY, JOINING};
 use crate::disk::{Files, FolderFiles, Identity, Joining, Log, MemoryFiles, sealed};
@@ -16,13 +16,13 @@ use crate::ids::{NodeId, Term};
 use crate::membership;
 use crate::node::message::{Ask, Message, decode};
 use crate::store::record::{Body, Record};
-use crate::store::{Slot, Store, Verified};
+use crate::store::{Author, Slot, Store, Verified};
 use crate::trust::{Member, Members, Token};
 
 use super::{WALL, corpus, now};
 
 /// Every level of which there is a corpus.
-const LEVELS: [u32; 1] = [1];
+const LEVELS: [u32; 2] = [1, 3];
 
 /// The name of the file that holds a record of this kind.
 pub fn record_name(record: &Record) -> String {
@@ -37,7 +37,7 @@ pub fn record_name(record: &Record) -> String {
 pub fn message_name(message: &Message) -> String {
     let text = format!("{message:?}");
     match message {
-        Message::Membership(message, _) => format!("{message:?}").split('(').next().unwrap_or_default().to_owned(),
+        Message::Membership(message, _) => first_word(&format!("{message:?}")),
         Message::Election(message) => format!("Election{}", first_word(&format!("{message:?}"))),
         Message::Gossip(_) => {
             let inner = text.strip_prefix("Gossip(").unwrap_or(&text);
@@ -103,6 +103,7 @@ fn a_data_folder_of_each_level_resumes_with_all_its_objects() {
         assert_eq!(joining.cluster, identity.cluster);
         let genesis = genesis::load(&mut files, &config(), WALL).unwrap();
         assert!(!genesis.fresh);
+        assert_eq!(genesis.level(), level);
         assert!(genesis.vote.incarnation > 1, "a later one than was written");
         let ballot = genesis.vote.ballot.clone().unwrap();
         assert_eq!((ballot.term, ballot.voted_for), (Term(3), Some(genesis.node_id())));
@@ -209,7 +210,7 @@ fn a_message_of_each_kind_and_level_is_read_as_what_it_was() {
         else {
             panic!("a write")
         };
-        assert_eq!((*term, registers.len()), (Term(3), 2));
+        assert_eq!((*term, registers.len()), (Term(3), if level == 1 { 2 } else { 3 }));
         let Message::Ask { id: 1, ask: Ask::Join(request) } = &read("AskJoin")[0] else { panic!("a request") };
         assert!(Token::parse(&request.token).is_ok() && request.name == "n2");
         let Message::Answer { answer: Ok(admission), .. } = &read("Answer")[0] else { panic!("an answer") };
@@ -225,5 +226,43 @@ fn a_token_of_each_level_is_read() {
         let identity: Identity = sealed::read(&files, IDENTITY).unwrap().unwrap();
         assert_eq!((token.cluster.to_string(), token.addresses.len()), (identity.cluster, 2));
         assert_eq!(token.expires.0, 4_000_000_000_000_000);
+    }
+}
+
+#[test]
+fn a_change_tells_whose_it_is_since_the_third_level() {
+    for level in LEVELS {
+        let raw = fs::read(corpus(level).join("records/Change")).unwrap();
+        let credit = Record::read(raw).unwrap().credit();
+        let known = (level > 1).then(|| (WALL, Author::Client, "ann".to_owned()));
+        let told = credit.at.zip(credit.author).zip(credit.user).map(|((at, author), user)| (at, author, user));
+        assert_eq!(told, known);
+    }
+}
+
+#[test]
+fn what_members_tell_since_the_third_level_is_read() {
+    for level in LEVELS.into_iter().filter(|level| *level > 1) {
+        let read = |name: &str| decode(&fs::read(corpus(level).join("frames").join(name)).unwrap()).unwrap();
+        assert!(matches!(read("Level")[..], [Message::Level(7)]));
+        assert!(matches!(read("Beat")[..], [Message::Beat(beat)] if (beat.term, beat.count) == (Term(3), 40)));
+        let Message::Standing { said, ask: true } = read("Standing")[0] else { panic!("a standing") };
+        let standing = said.standing;
+        assert_eq!((standing.acked, standing.floor, standing.cleared, said.blank), (3, 2, 1, false));
+        let Message::Members(records) = &read("Members")[0] else { panic!("records") };
+        assert_eq!(records.iter().filter(|raw| Member::read(raw).is_ok()).count(), 2);
+    }
+}
+
+#[test]
+fn a_backup_of_each_level_since_the_third_is_restored() {
+    for level in LEVELS.into_iter().filter(|level| *level > 1) {
+        let target = tempfile::tempdir().unwrap();
+        let settings = Settings { data: Some(target.path().join("data")), ..Settings::default() };
+        let done = backup::restore(settings.complete("m1").unwrap(), &corpus(level).join("backup")).unwrap();
+        assert_eq!((done.header.level, done.header.node.as_str(), done.header.term), (level, "n1", Term(3)));
+        assert!(done.refused.is_empty(), "{:?}", done.refused);
+        // A namespace, six objects in it, and two pods without a controller.
+        assert_eq!((done.kept, done.left.len()), (9, 0), "{:?}", done.left);
     }
 }

@@ -8,28 +8,30 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::agent::genesis::{self, Genesis};
-use crate::agent::settings;
+use crate::agent::{backup, settings};
 use crate::config::Settings;
 use crate::disk::identity::{JOINING, REGISTERS, VOTE};
 use crate::disk::{FolderFiles, Log, Registry, sealed};
 use crate::election::{self, Ballot, Register, Registers, Stamp, Voters, VotersId};
+use crate::features;
 use crate::gossip::{self, Gossip, Holdings, Origin};
 use crate::ids::{NodeId, Term, Uid};
-use crate::node::message::{Ask, Message, encode};
+use crate::node::message::{Ask, Beat, Message, Said, encode};
 use crate::object::{Key, kinds};
 use crate::store::record::{Draft, Record, Scribe};
-use crate::store::{Author, Change, DeleteOptions, Index, PARTS, Precondition, Range, RecordId, Store, Sum, Verified};
+use crate::store::{
+    Author, Change, DeleteOptions, Horizon, Index, Overgrown, PARTS, Precondition, Range, RecordId, Standing, Store,
+    Sum, Verified,
+};
 use crate::time::{Mono, Wall};
 use crate::trust::{Admission, Declined, JoinRequest, Token, TokenId};
 use crate::{membership, trust};
 
 use super::{WALL, now};
 
-const LEVEL: u32 = 1;
-
 /// Writes all of it, over what may be there.
 pub fn corpus() {
-    let to = super::corpus(LEVEL);
+    let to = super::corpus(features::LEVEL);
     let _ = fs::remove_dir_all(&to);
     for folder in ["data/log", "frames", "records"] {
         fs::create_dir_all(to.join(folder)).unwrap();
@@ -40,6 +42,7 @@ pub fn corpus() {
     write_records(&to.join("records"), &genesis, &records);
     write_frames(&to.join("frames"), &genesis);
     fs::write(to.join("token"), token(&genesis).text(&genesis.key)).unwrap();
+    backup::create(&to.join("data"), &to.join("backup")).unwrap();
 }
 
 fn token(genesis: &Genesis) -> Token {
@@ -65,6 +68,8 @@ fn data_folder(folder: &Path) -> Genesis {
     let member = members.admit(&genesis.settings, &request, genesis.node_id(), WALL).unwrap().sign(&genesis.key);
     let stamp = Stamp { term: Term(3), seq: 2 };
     genesis.registers.insert(trust::Member::register(&id), Register { stamp, value: member });
+    let level = Register { stamp: Stamp { term: Term(3), seq: 3 }, value: features::write(features::LEVEL) };
+    genesis.registers.insert(features::REGISTER.into(), level);
     let voters = Voters { term: Term(3), version: 2, members: [genesis.node_id(), id].into(), ..Voters::default() };
     let registry = Registry { voters: voters.clone(), registers: genesis.registers.clone() };
     sealed::write(&mut files, REGISTERS, &registry).unwrap();
@@ -136,7 +141,8 @@ fn state(genesis: &Genesis, to: &Path) -> Vec<Vec<u8>> {
     object["spec"]["template"]["spec"]["containers"][0]["image"] = "web:2".into();
     object["spec"]["replicas"] = 3.into();
     let when = Precondition::default();
-    commit(&mut store, Author::Client, Change::Update { key: web.clone(), object, when });
+    let change = Change::Update { key: web.clone(), object, when };
+    store.commit_for(now(), Author::Client, Some("ann".into()), Term(3), change).unwrap();
     let status = json!({"observedGeneration": 2, "replicas": 3});
     commit(&mut store, Author::Leader, Change::Status { key: web.clone(), status, when });
     let status = json!({"conditions": [{"type": "Audited", "status": "True"}], "observedGeneration": 2, "replicas": 3});
@@ -147,6 +153,18 @@ fn state(genesis: &Genesis, to: &Path) -> Vec<Vec<u8>> {
     let options = DeleteOptions { grace_seconds: Some(5), ..DeleteOptions::default() };
     commit(&mut store, Author::Client, Change::Delete { key: shop(&kinds::CONFIG_MAP, "held"), options });
     commit(&mut store, Author::Client, Change::Remove { key: shop(&kinds::CONFIG_MAP, "gone"), when });
+    flush(&mut store, &mut records);
+    // What leads the store then: a history is cut, a tombstone sealed, and a caretaker decides.
+    let uid = store.snapshot().get(&shop(&kinds::DEPLOYMENT, "web")).unwrap().uid;
+    assert!(store.cut(now(), Overgrown { uid, epoch: 1, changes: 2 }));
+    store.seal(now()).unwrap();
+    let late = shop(&kinds::POD, "web-2");
+    create(&mut store, &late, template("web:2"));
+    flush(&mut store, &mut records);
+    commit(&mut store, Author::Caretaker, Change::Bind { key: late, when, node: "n1".into() });
+    let status = json!({"observedGeneration": 2, "replicas": 4});
+    let web = shop(&kinds::DEPLOYMENT, "web");
+    commit(&mut store, Author::Caretaker, Change::Status { key: web, status, when });
     flush(&mut store, &mut records);
     let shown: Vec<Value> = store.snapshot().all().map(|entry| entry.value()).collect();
     fs::write(to.join("objects.json"), serde_json::to_vec_pretty(&shown).unwrap()).unwrap();
@@ -170,6 +188,10 @@ fn write_records(to: &Path, genesis: &Genesis, records: &[Vec<u8>]) {
     let key = Key::new(&kinds::EVENT, "shop", "started");
     let event = scribe.write_as(99, Draft::Event(Uid([9; 16]), &key, 5, Some(br#"{"reason":"Started"}"#)));
     files.insert("Event".into(), event.to_vec());
+    let acked = scribe.write_as(100, Draft::Acked(3, &Horizon::default()));
+    files.insert("Acked".into(), acked.to_vec());
+    let forgotten = scribe.write_as(101, Draft::Forgotten(&[Uid([8; 16])], &[]));
+    files.insert("Forgotten".into(), forgotten.to_vec());
     for (name, raw) in files {
         fs::write(to.join(name), raw).unwrap();
     }
@@ -180,15 +202,23 @@ fn write_frames(to: &Path, genesis: &Genesis) {
     let mut messages = elections(genesis);
     let numbers: gossip::Numbers = [(NodeId([3; 32]), (1, 9))].into();
     messages.push(Message::Membership(membership::Message::Probe(7), numbers.clone()));
-    messages.push(Message::Membership(membership::Message::Ack(7), numbers));
+    messages.push(Message::Membership(membership::Message::Ack(7), numbers.clone()));
     let text = token(genesis).text(&genesis.key);
     let request = JoinRequest { token: text, id: NodeId([5; 32]), name: "n2".into(), level: 1 };
     messages.push(Message::Ask { id: 1, ask: Ask::Join(request) });
-    let records: Vec<Vec<u8>> = genesis.registers.values().map(|r| r.value.clone()).collect();
+    let records = member_records(genesis);
     let settings = genesis.settings.clone();
     let admission = Admission { member: records[0].clone(), members: records, settings };
     messages.push(Message::Answer { id: 1, answer: Ok(admission) });
     messages.push(Message::Answer { id: 2, answer: Err(Declined::for_now("not now")) });
+    messages.push(Message::Level(7));
+    messages.push(Message::Beat(Beat { term: Term(3), count: 40 }));
+    let standing = Standing { acked: 3, floor: 2, cleared: 1 };
+    messages.push(Message::Standing { said: Said { standing, blank: false }, ask: true });
+    let (number, about) = (8, NodeId([4; 32]));
+    messages.push(Message::Membership(membership::Message::Ask { number, about }, numbers.clone()));
+    messages.push(Message::Membership(membership::Message::Told { number, answers: true }, numbers));
+    messages.push(Message::Members(member_records(genesis)));
     messages.extend(gossiping().into_iter().map(Message::Gossip));
     let mut written = BTreeSet::new();
     for message in messages {
@@ -197,6 +227,11 @@ fn write_frames(to: &Path, genesis: &Genesis) {
             fs::write(to.join(name), encode(&[message])).unwrap();
         }
     }
+}
+
+fn member_records(genesis: &Genesis) -> Vec<Vec<u8>> {
+    let all = genesis.registers.iter().filter(|(name, _)| name.starts_with(trust::member::REGISTERS));
+    all.map(|(_, register)| register.value.clone()).collect()
 }
 
 fn elections(genesis: &Genesis) -> Vec<Message> {

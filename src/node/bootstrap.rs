@@ -50,7 +50,8 @@ impl Node {
         self.ensure(now, &Key::cluster(&kinds::NODE, &self.name), self.node_object());
         self.ensure(now, &Key::new(&kinds::SERVICE, "default", "kubernetes"), self.api_service());
         self.say_where_the_mesh_is(now);
-        for name in self.members_that_answer() {
+        let here: Vec<String> = self.peers.here(self.store.node_id()).map(|member| member.name.clone()).collect();
+        for name in here {
             self.renew_lease(now, &name);
         }
     }
@@ -59,12 +60,6 @@ impl Node {
     fn may_found(&self) -> bool {
         let sole = self.peers.members.iter().all(|member| member.id == self.store.node_id());
         sole || self.store.snapshot().get(&Key::cluster(&kinds::NAMESPACE, "default")).is_some()
-    }
-
-    fn members_that_answer(&self) -> Vec<String> {
-        let me = self.store.node_id();
-        let here = self.peers.members.iter().filter(|m| m.id == me || self.peers.answers(&m.id));
-        here.map(|member| member.name.clone()).collect()
     }
 
     /// Keeps the annotation by which other members find this node.

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::controllers::{MADE_BY_CARETAKER, is_made_by_caretaker};
 use crate::features::Feature;
 use crate::ids::{NodeId, Uid};
-use crate::object::{Key, Note, NoteType, kinds};
+use crate::object::{NoteType, kinds};
 use crate::store::{Author, Change, Entry, WatchEvent};
 use crate::time::{Mono, Now};
 
@@ -37,6 +37,9 @@ const SILENCE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A pod that turned up so soon after the last beat may have reached the leader still.
 const MARGIN: Duration = Duration::from_secs(2);
+
+/// Who says what a caretaker has to say.
+const COMPONENT: &str = "caretaker";
 
 /// By what right this node decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +186,7 @@ impl Node {
         self.look_at_everything(now);
         self.refresh_reaches(now);
         let message = format!("No leader is heard; node {} keeps pods running on: {side}", self.name);
-        self.note_care(now, NoteType::Warning, "CaretakerStarted", message);
+        self.note_about_itself(now, NoteType::Warning, COMPONENT, "CaretakerStarted", message);
     }
 
     fn cease_to_be_caretaker(&mut self, now: Now, since: Mono, hears: bool) {
@@ -195,15 +198,7 @@ impl Node {
         let seconds = now.mono.since(since).as_secs();
         tracing::info!(seconds, made, "caretaker no more: {why}");
         let message = format!("{why}; node {} was caretaker for {seconds} s, {made} pods are of caretakers", self.name);
-        self.note_care(now, NoteType::Normal, "CaretakerEnded", message);
-    }
-
-    fn note_care(&mut self, now: Now, kind: NoteType, reason: &'static str, message: String) {
-        let key = Key::cluster(&kinds::NODE, &self.name);
-        let Some(uid) = self.store.snapshot().get(&key).map(|entry| entry.uid) else { return };
-        let note =
-            Note { regarding: key, uid, field_path: String::new(), kind, reason, message, component: "caretaker" };
-        self.note(now, &note);
+        self.note_about_itself(now, NoteType::Normal, COMPONENT, "CaretakerEnded", message);
     }
 
     /// Shows who looks after this side, if that is new.
@@ -218,15 +213,13 @@ impl Node {
 
     /// Returns the least of the members that this node sees, itself counted.
     fn least_seen(&self) -> NodeId {
-        let seen = self.peers.members.iter().map(|member| member.id).filter(|id| self.peers.answers(id));
-        seen.chain([self.store.node_id()]).min().expect("this node is one")
+        let me = self.store.node_id();
+        self.peers.here(me).map(|member| member.id).min().unwrap_or(me)
     }
 
     /// Names the members that this node sees, itself counted.
     fn side(&self) -> String {
-        let me = self.store.node_id();
-        let seen = self.peers.members.iter().filter(|member| member.id == me || self.peers.answers(&member.id));
-        seen.map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
+        self.peers.here(self.store.node_id()).map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// Tells whether a pod that waits for a node can have been bound by nobody else. As leader: what another node made
@@ -247,14 +240,17 @@ impl Node {
         unheard.is_empty()
     }
 
-    /// Whether a member that does not answer is not to be taken for lost yet.
-    pub(super) fn must_be_patient_with(&self, now: Now, peer: &NodeId) -> bool {
+    /// Whether this node sees at least half of the members, itself counted.
+    pub(super) fn sees_half(&self) -> bool {
+        2 * self.peers.here(self.store.node_id()).count() >= self.peers.members.iter().count()
+    }
+
+    /// Whether a member that does not answer is not to be taken for lost yet. `many`: whether this node sees at least half.
+    pub(super) fn must_be_patient_with(&self, now: Now, peer: &NodeId, many: bool) -> bool {
         if self.leading.is_leader() {
             return false;
         }
-        let all = self.peers.members.iter().count();
-        let seen = 1 + self.peers.members.iter().filter(|member| self.peers.answers(&member.id)).count();
-        let trusts_itself = 2 * seen >= all && self.peers.was_heard(peer);
+        let trusts_itself = many && self.peers.was_heard(peer);
         let silence = self.peers.silent_since(peer).map_or(Duration::ZERO, |since| now.mono.since(since));
         !trusts_itself && silence < PATIENCE
     }

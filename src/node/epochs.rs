@@ -64,7 +64,7 @@ impl Node {
 
     /// Cuts one of what was found, once all members that are there have exchanged all they hold with this node since.
     fn cut_if_held(&mut self, now: Now, since: Mono, mut found: Vec<Overgrown>) {
-        let behind = self.peers.not_exchanged_since(since);
+        let behind = self.unheard_since(since);
         if behind.is_empty() {
             if let Some(at) = found.pop() {
                 let cut = self.store.cut(now, at);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::ids::Uid;
-use crate::object::{Key, Note, kinds};
+use crate::object::{Key, Note, NoteType, kinds};
 use crate::store::{Author, Change, Precondition, WatchEvent};
 use crate::time::Now;
 
@@ -44,6 +44,20 @@ impl Node {
         if let Err(rejected) = self.commit(now, Author::Leader, change, Waiter::Nobody) {
             tracing::debug!(%rejected, "event refused");
         }
+    }
+
+    /// Tells users something about this very node.
+    pub(super) fn note_about_itself(
+        &mut self,
+        now: Now,
+        kind: NoteType,
+        component: &'static str,
+        reason: &'static str,
+        message: String,
+    ) {
+        let regarding = Key::cluster(&kinds::NODE, &self.name);
+        let Some(uid) = self.store.snapshot().get(&regarding).map(|entry| entry.uid) else { return };
+        self.note(now, &Note { regarding, uid, field_path: String::new(), kind, reason, message, component });
     }
 
     fn first(&mut self, now: Now, note: &Note, known: NoteKey) -> Change {

@@ -10,7 +10,7 @@ use crate::object::kinds;
 use crate::store::Reach;
 use crate::time::{Mono, Now};
 use crate::trust::member::MAX_MEMBER_BYTES;
-use crate::trust::{Members, SignedMember};
+use crate::trust::{Member, Members, SignedMember};
 
 use super::message::Message;
 use super::{Effect, Node};
@@ -74,6 +74,11 @@ impl Peers {
         self.membership.state(peer) == State::Alive
     }
 
+    /// Lists the members that are here: those that answer, and this node.
+    pub fn here(&self, me: NodeId) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |member| member.id == me || self.answers(&member.id))
+    }
+
     /// Tells whether all that a member held at one time in this run is shown here.
     pub fn has_exchanged(&self, peer: &NodeId) -> bool {
         self.standings.get(peer).is_some_and(|standing| standing.exchanged.is_some())
@@ -82,12 +87,6 @@ impl Peers {
     /// Returns a member's name.
     pub fn name_of(&self, id: &NodeId) -> String {
         self.members.get(id).map_or_else(|| id.to_string(), |member| member.name.clone())
-    }
-
-    /// Lists the members that answer and with which no exchange that began since then is done.
-    pub fn not_exchanged_since(&self, since: Mono) -> Vec<NodeId> {
-        let behind = |(id, standing): &(&NodeId, &Standing)| self.answers(id) && standing.exchanged < Some(since);
-        self.standings.iter().filter(behind).map(|(id, _)| *id).collect()
     }
 
     /// Notes that a member has said that it is alive.
@@ -185,7 +184,7 @@ impl Node {
             places.extend(address.map(|address| (node.key.name.clone(), address)));
         }
         let me = self.store.node_id();
-        let peer = |member: &crate::trust::Member| {
+        let peer = |member: &Member| {
             let known = places.get(&member.name).map(|address| vec![*address]);
             (member.id, (member.name.clone(), known.unwrap_or_else(|| self.peers.seeds.clone())))
         };
@@ -347,12 +346,12 @@ impl Node {
 
     /// Projects how members are onto their Nodes and pods.
     pub(super) fn refresh_reaches(&mut self, now: Now) {
-        let office = self.in_office_since();
+        let (office, many) = (self.in_office_since(), self.sees_half());
         let reaches: Vec<(String, Reach)> = self
             .peers
             .standings
             .keys()
-            .map(|id| (self.peers.name_of(id), self.peers.reach(id, office, self.must_be_patient_with(now, id))))
+            .map(|id| (self.peers.name_of(id), self.peers.reach(id, office, self.must_be_patient_with(now, id, many))))
             .collect();
         for (name, reach) in reaches {
             self.store.set_reach(now, &name, reach);

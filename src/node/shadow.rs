@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::object::{Key, Note, NoteType, kinds};
+use crate::object::NoteType;
 use crate::store::{Displaced, How, Index, Verified};
 use crate::time::Now;
 
@@ -48,19 +48,7 @@ impl Node {
             displaced.len()
         );
         self.horizons.keep(Effect::Displaced { name, text });
-        let key = Key::cluster(&kinds::NODE, &self.name);
-        let Some(node) = self.store.snapshot().get(&key) else { return };
-        let (uid, kind) = (node.uid, NoteType::Warning);
-        let note = Note {
-            regarding: key,
-            uid,
-            field_path: String::new(),
-            kind,
-            reason: "Displaced",
-            message,
-            component: "agent",
-        };
-        self.note(now, &note);
+        self.note_about_itself(now, NoteType::Warning, "agent", "Displaced", message);
     }
 }
 

@@ -209,6 +209,10 @@ class Story(unittest.TestCase):
         conditions = n1.ask("GET", "/api/v1/nodes/n1")[1]["status"]["conditions"]
         self.assertEqual([c["status"] for c in conditions if c["type"] == "DiskPressure"], ["True"])
         self.assertEqual(n1.logged().count("going on from memory"), 1)
+        self.recovers(n1, filler)
+
+    def recovers(self, n1, filler):
+        """Gives the disk room, and sees that writes are taken and kept."""
         filler.truncate(0)
         eventually("writes to be taken again", lambda: n1.write("m-last")[0] in (201, 409), seconds=15)
         eventually("the status to be quiet", lambda: not n1.disk(), seconds=15)
@@ -242,13 +246,7 @@ class Story(unittest.TestCase):
         self.assertEqual((code, answer["reason"]), (503, "ServiceUnavailable"), answer)
         self.assertIn("takes no writes", answer["message"])
         print(f"      {answer['message']}")
-        filler.truncate(0)
-        eventually("writes to be taken again", lambda: n1.write("m-last")[0] in (201, 409), seconds=15)
-        eventually("the status to be quiet", lambda: not n1.disk(), seconds=15)
-        acknowledged = n1.maps()
-        n1.kill()
-        n1.start()
-        self.assertEqual(n1.maps(), acknowledged)
+        self.recovers(n1, filler)
 
     def test_3_what_is_damaged_comes_back_from_a_peer(self):
         hosts = [self.host(n) for n in (1, 2, 3)]

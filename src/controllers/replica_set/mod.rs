@@ -40,16 +40,16 @@ struct Replica {
 
 /// Brings the pods of the ReplicaSet at `key` closer to what it asks for.
 pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
-    reconcile_with(view, key, now, surplus::choose)
+    reconcile_with(view, key, now, false)
 }
 
 /// As [`reconcile`], on a side that hears no leader: of what is too much, what a caretaker made goes first, and only where this
 /// side sees the node.
 pub fn look_after(view: &Snapshot, key: &Key, now: Now) -> Plan {
-    reconcile_with(view, key, now, surplus::choose_as_caretaker)
+    reconcile_with(view, key, now, true)
 }
 
-fn reconcile_with(view: &Snapshot, key: &Key, now: Now, choose: surplus::Choose) -> Plan {
+fn reconcile_with(view: &Snapshot, key: &Key, now: Now, leaderless: bool) -> Plan {
     let Some(entry) = view.get(key) else { return Plan::default() };
     let Some(set) = entry.typed::<ReplicaSet>() else { return Plan::default() };
     let Some(spec) = &set.spec else { return Plan::default() };
@@ -69,7 +69,7 @@ fn reconcile_with(view: &Snapshot, key: &Key, now: Now, choose: surplus::Choose)
     } else if !surplus::may_go(&mut nodes, &replicas, wanted) {
         plan.look_again(PATIENCE);
     } else {
-        let doomed = choose(view, entry, &replicas, &lost, wanted);
+        let doomed = surplus::choose(view, entry, &replicas, &lost, wanted, leaderless);
         surplus::delete(&mut plan, entry, doomed.into_iter().take(BURST));
     }
     status::count(&mut plan, entry, &set, &replicas, now);

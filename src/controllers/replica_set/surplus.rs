@@ -29,55 +29,29 @@ const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Nor while one does not answer and is not lost yet: then the pods there look worse than they may be. The latter does
 /// not matter if all are to go.
 pub fn may_go(nodes: &mut Nodes<'_>, replicas: &[Replica], wanted: usize) -> bool {
-    let worst = replicas.iter().map(|r| nodes.standing(&r.entry)).max();
-    let known = match worst {
-        None | Some(Standing::Settled) => true,
-        Some(Standing::Doubtful) => wanted == 0,
-        Some(Standing::Returning) => false,
-    };
-    known && !nodes.is_any_returning()
+    let doubtful = replicas.iter().any(|r| nodes.standing(&r.entry) == Standing::Doubtful);
+    (wanted == 0 || !doubtful) && !nodes.is_any_returning()
 }
 
-/// Chooses the pods that go, of those that count and those that are lost, when so many are `wanted`.
-pub type Choose = for<'a> fn(&Snapshot, &Entry, &'a [Replica], &'a [Replica], usize) -> Vec<&'a Replica>;
-
-/// Chooses the pods that are missed least. The lost ones go too when none is wanted.
+/// Chooses the pods that are missed least when so many are `wanted`; the lost ones go too when none is. `leaderless`: for a
+/// caretaker nothing that is lost goes, and what caretakers made goes first.
 pub fn choose<'a>(
     view: &Snapshot,
     set: &Entry,
     replicas: &'a [Replica],
     lost: &'a [Replica],
     wanted: usize,
+    leaderless: bool,
 ) -> Vec<&'a Replica> {
-    if wanted == 0 {
+    if wanted == 0 && !leaderless {
         return replicas.iter().chain(lost).collect();
     }
-    least_missed(view, set, replicas, replicas.len().saturating_sub(wanted), |_| false)
-}
-
-/// As [`choose`], for a caretaker: nothing that is lost goes, and what caretakers made goes first.
-pub fn choose_as_caretaker<'a>(
-    view: &Snapshot,
-    set: &Entry,
-    replicas: &'a [Replica],
-    _lost: &'a [Replica],
-    wanted: usize,
-) -> Vec<&'a Replica> {
-    least_missed(view, set, replicas, replicas.len().saturating_sub(wanted), |r| is_made_by_caretaker(&r.entry))
-}
-
-/// Chooses the `count` pods that are missed least, those of `first` before others.
-fn least_missed<'a>(
-    view: &Snapshot,
-    set: &Entry,
-    replicas: &'a [Replica],
-    count: usize,
-    first: impl Fn(&Replica) -> bool,
-) -> Vec<&'a Replica> {
+    let count = replicas.len().saturating_sub(wanted);
     if count == 0 {
         return Vec::new();
     }
     let (crowd, doubles) = (crowd(view, set), doubles(replicas));
+    let first = |r: &Replica| leaderless && is_made_by_caretaker(&r.entry);
     let mut order: Vec<&Replica> = replicas.iter().collect();
     order.sort_by_cached_key(|r| (!first(r), !doubles.contains(&r.entry.uid), worth(r, &crowd)));
     order.truncate(count);

@@ -15,13 +15,12 @@ use std::sync::Arc;
 use crate::ids::{NodeId, Uid};
 
 use super::document::{Actor, Chunk, Document, DocumentError, Hash};
+use super::horizon::KEPT;
 use super::parts::Birth;
 use super::record::{Body, Record};
 
 /// The highest number of an epoch. What is above was made to be the last word, so it is no decision.
 pub const MOST_EPOCHS: u64 = 1 << 40;
-/// For how many horizons it is known what an ended run of a node wrote. Late changes of it are refused after that.
-pub const HORIZONS_KEPT: u64 = 30;
 /// The most runs that a clock names, and the most nodes of which it has forgotten some.
 pub const MOST_RUNS: usize = 4_096;
 
@@ -91,7 +90,7 @@ impl Clock {
         }
     }
 
-    /// Forgets runs that were ended by a later one and not heard of for [`HORIZONS_KEPT`], so that the clock is bounded
+    /// Forgets runs that were ended by a later one and not heard of for [`KEPT`] horizons, whose late changes are refused then, so that the clock is bounded
     /// however often nodes are started.
     pub fn forget(&mut self, horizon: u64) {
         let mut last: BTreeMap<NodeId, u64> = BTreeMap::new();
@@ -101,7 +100,7 @@ impl Clock {
         }
         let ended = &mut self.ended;
         self.runs.retain(|(author, run), (_, raised)| {
-            let keep = last[author] == *run || raised.saturating_add(HORIZONS_KEPT) >= horizon;
+            let keep = last[author] == *run || raised.saturating_add(KEPT) >= horizon;
             if !keep {
                 let floor = ended.entry(*author).or_default();
                 *floor = (*floor).max(*run);

@@ -3,8 +3,9 @@
 use crate::ids::Uid;
 use crate::time::Now;
 
-use super::epoch::{Clock, Decision, Epoch, HORIZONS_KEPT, MOST_EPOCHS, MOST_RUNS};
+use super::epoch::{Clock, Decision, Epoch, MOST_EPOCHS, MOST_RUNS};
 use super::epoch_begin::{begin, joined};
+use super::horizon::KEPT;
 use super::parts::{Kept, Object};
 use super::record::{Draft, Record};
 use super::state::Store;
@@ -102,7 +103,7 @@ impl Store {
                 .epoch
                 .as_ref()
                 .map_or(0, |epoch| epoch.decision.clock.runs.values().map(|(_, raised)| *raised).max().unwrap_or(0));
-            if decided.saturating_add(HORIZONS_KEPT) < horizon {
+            if decided.saturating_add(KEPT) < horizon {
                 object.former = Vec::new();
             }
         }

@@ -11,6 +11,7 @@ use crate::object::Key;
 use crate::time::Now;
 
 use super::document::Actor;
+use super::epoch::{Epoch, Judged, Serial};
 use super::holdings::{visit_documents, visit_parts};
 use super::parts::{Birth, Object};
 use super::record::{Body, Draft, Record, RecordId, Verified};
@@ -53,7 +54,9 @@ impl Store {
     pub fn rejoin(&mut self, now: Now, cluster: Vec<Verified>) -> Vec<Displaced> {
         self.advance(now);
         let keep: BTreeSet<RecordId> = cluster.iter().map(Verified::id).collect();
-        let mut lost = Lost { keep: &keep, forgotten: BTreeSet::new(), displaced: Vec::new() };
+        let epochs = cluster.iter().filter_map(|record| Epoch::of(record.record()));
+        let epochs = epochs.filter_map(|(uid, epoch)| Some((uid, epoch.ok()?))).collect();
+        let mut lost = Lost { keep: &keep, epochs, forgotten: BTreeSet::new(), displaced: Vec::new() };
         let objects = self.objects.iter();
         let mut affected: BTreeSet<Uid> =
             objects.filter(|(uid, o)| lost.look_at(**uid, o)).map(|(uid, _)| *uid).collect();
@@ -140,6 +143,8 @@ impl Store {
 /// What is found that the cluster does not hold.
 struct Lost<'a> {
     keep: &'a BTreeSet<RecordId>,
+    /// What the cluster has cut histories to.
+    epochs: BTreeMap<Uid, Epoch>,
     forgotten: BTreeSet<RecordId>,
     displaced: Vec<Displaced>,
 }
@@ -157,10 +162,11 @@ impl Lost<'_> {
         let before = self.forgotten.len();
         let (mut born, mut asked) = (false, false);
         visit_documents(object, &mut |record| {
-            if self.forgets(record) {
-                asked = true;
-                let body = Record::read(Arc::clone(record)).map(|record| record.body);
-                born |= matches!(body, Ok(Body::Change { birth: Some(_), .. }));
+            let Ok(read) = Record::read(Arc::clone(record)) else { return };
+            let counts = |epoch: &Epoch| epoch.judge(Serial::of(&read)) == Judged::Decided;
+            if self.forgets(record) && !self.epochs.get(&uid).is_some_and(counts) {
+                asked |= !matches!(read.body, Body::Epoch { .. });
+                born |= matches!(read.body, Body::Change { birth: Some(_), .. });
             }
         });
         visit_parts(&object.working, &mut |record| {

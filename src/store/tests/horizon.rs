@@ -9,6 +9,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::record::RecordId;
+use super::super::rejoin::How;
+use super::epochs::{cut, set};
 use super::*;
 use crate::ids::Uid;
 
@@ -431,6 +433,23 @@ fn the_disk_of_who_slept_too_long_does_not_bring_back_what_a_forgotten_tombstone
     sleeper.crash();
     assert_eq!(sleeper.visible(), awake.visible());
     assert_eq!(sleeper.store.standing(), Standing { acked: 1, floor: 1, cleared: 1 }, "it needs no register to know");
+}
+
+#[test]
+fn what_a_history_was_cut_to_meanwhile_is_nothing_that_the_sleeper_alone_had() {
+    let (mut sleeper, mut awake, register) = slept();
+    awake.create(config_map("y", json!({"k": "0"})));
+    awake.create(config_map("z", json!({"k": "0"})));
+    (1..5).for_each(|n| set(&mut awake, "y", "k", &n.to_string()));
+    sleeper.take_all(&awake);
+    assert!(cut(&mut awake, "y"));
+    set(&mut sleeper, "z", "own", "1");
+    sleeper.store.set_horizon(sleeper.now, register);
+    let ids = awake.store.record_ids().into_iter().collect();
+    let cluster = awake.store.records_of(&ids).into_iter().map(|raw| Verified::read(raw).unwrap()).collect();
+    let displaced = sleeper.store.rejoin(sleeper.now, cluster);
+    let told: Vec<_> = displaced.iter().filter(|d| d.how != How::Deleted).map(|d| d.key.name.as_str()).collect();
+    assert_eq!(told, ["z"], "what the decision counts the cluster has");
 }
 
 #[test]

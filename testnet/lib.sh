@@ -47,6 +47,17 @@ nodes() { (cd "$run" 2>/dev/null && ls -d n[0-9]* 2>/dev/null | tr '\n' ' ') || 
 hosts() { (cd "$run" 2>/dev/null && ls -d n[0-9]* x[0-9]* 2>/dev/null | tr '\n' ' ') || true; }
 first() { [ "$1" = n1 ]; }
 
+# Removes the hosts of a testnet of this name that another checkout began and that was cut off before its `down`: their
+# cables are gone, so they cannot be used. One that still runs anything is another's: that is an error.
+remove_leftovers() {
+  local space
+  for space in $(ip netns list | awk '{print $1}' | grep -E "^$net-(lab|[nx][0-9]+)$" || true); do
+    [ -z "$(ip netns pids "$space")" ] || die "a testnet named $net runs already, of another checkout (namespace $space): set SKEIN_TESTNET to another name"
+    ip netns del "$space"
+  done
+  ip link del "sw-${net:0:11}" 2>/dev/null || true
+}
+
 # Makes a host, a namespace with a cable to the switch: make_host NAME [LAST NUMBER OF ITS ADDRESS]
 make_host() {
   local node=$1 space

@@ -9,9 +9,11 @@
 //! A journal that has grown as large as the file, or in which a write has failed, is followed by a new file. An older
 //! journal beside it goes on from another file, and is not read.
 
+use std::borrow::Cow;
+
 use minicbor::{Decode, Encode};
 
-use crate::election::{Register, Registers, Stamp};
+use crate::election::{self, Register, Registers, Stamp};
 
 use super::files::{Files, remove_if_there};
 use super::identity::{REGISTERS, REGISTERS_COPY, REGISTERS_LOG, REGISTERS_LOG_COPY, Registry};
@@ -45,6 +47,9 @@ struct Edit {
 struct Save {
     #[n(0)]
     edits: Vec<Edit>,
+    /// Up to which write what was not known to be in effect is known to be, before the edits.
+    #[n(1)]
+    known: Option<Stamp>,
 }
 
 /// What is on disk, and how to go on from there.
@@ -76,9 +81,9 @@ impl Ledger {
     pub fn save(&mut self, files: &mut dyn Files, registry: &Registry) -> Result<(), SealError> {
         // Should anything fail, all is written anew.
         let journal = self.journal.take();
-        let edits = edits(&self.durable, registry);
-        self.journal = Some(match (journal, edits) {
-            (Some(journal), Some(edits)) if journal.bytes < journal.most => journal.append(files, edits)?,
+        let save = difference(&self.durable, registry);
+        self.journal = Some(match (journal, save) {
+            (Some(journal), Some(save)) if journal.bytes < journal.most => journal.append(files, &save)?,
             _ => begin(files, registry)?,
         });
         self.durable = registry.clone();
@@ -97,8 +102,8 @@ fn begin(files: &mut dyn Files, registry: &Registry) -> Result<Journal, SealErro
 }
 
 impl Journal {
-    fn append(self, files: &mut dyn Files, edits: Vec<Edit>) -> Result<Self, SealError> {
-        let payload = minicbor::to_vec(Save { edits }).expect("a vector takes any number of bytes");
+    fn append(self, files: &mut dyn Files, save: &Save) -> Result<Self, SealError> {
+        let payload = minicbor::to_vec(save).expect("a vector takes any number of bytes");
         let sum = checksum(self.last, &payload);
         let mut bytes = if self.bytes == 0 { self.last.to_le_bytes().to_vec() } else { Vec::new() };
         bytes.extend(u32::try_from(payload.len()).expect("registers are bounded").to_le_bytes());
@@ -122,13 +127,22 @@ fn checksum(before: u32, payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Lists what has changed; `None` if a journal cannot say it: registers are gone, or the voters are others.
-fn edits(before: &Registry, now: &Registry) -> Option<Vec<Edit>> {
-    if before.voters != now.voters || before.registers.keys().any(|key| !now.registers.contains_key(key)) {
+/// Says what has changed; `None` if a journal cannot: registers are gone, or the voters are others.
+fn difference(before: &Registry, now: &Registry) -> Option<Save> {
+    if before.voters != now.voters {
         return None;
     }
-    let changed = now.registers.iter().filter(|(key, register)| before.registers.get(*key) != Some(register));
-    Some(changed.map(|(key, register)| edit(key, before.registers.get(key), register)).collect())
+    let known = election::settled(&before.registers, &now.registers);
+    let mut base = Cow::Borrowed(&before.registers);
+    if let Some(known) = known {
+        election::settle(base.to_mut(), known);
+    }
+    if base.keys().any(|key| !now.registers.contains_key(key)) {
+        return None;
+    }
+    let changed = now.registers.iter().filter(|(key, register)| base.get(*key) != Some(register));
+    let edits = changed.map(|(key, register)| edit(key, base.get(key), register)).collect();
+    Some(Save { edits, known })
 }
 
 fn edit(key: &str, before: Option<&Register>, now: &Register) -> Edit {
@@ -148,8 +162,11 @@ pub fn read(files: &(impl Files + ?Sized), name: &str) -> Result<Option<Registry
     let Some((sum, _)) = sealed::sum(files, name)? else { return Ok(None) };
     let journals = [REGISTERS_LOG, REGISTERS_LOG_COPY].map(|name| files.read(name).unwrap_or_default());
     let saves = journals.iter().map(|journal| saves(journal, sum)).max_by_key(Vec::len).unwrap_or_default();
-    for edit in saves.into_iter().flat_map(|save| save.edits) {
-        if !apply(&mut registry.registers, edit) {
+    for Save { edits, known } in saves {
+        if let Some(known) = known {
+            election::settle(&mut registry.registers, known);
+        }
+        if !edits.into_iter().all(|edit| apply(&mut registry.registers, edit)) {
             break;
         }
     }

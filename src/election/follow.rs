@@ -4,7 +4,7 @@ use crate::ids::{NodeId, Term};
 
 use super::machine::{Election, Follower, Part};
 use super::message::Message;
-use super::register::{Registers, newest};
+use super::register::{Learnt, Registers, newest};
 use super::rule::Rule;
 use super::voters::Voters;
 use super::{Output, Undecided};
@@ -76,8 +76,19 @@ impl Election {
         if commit == 0 || !own {
             return;
         }
-        let Some(new) = self.holding.learn(commit) else { return };
-        self.saver.registers_changed();
+        if let Some(learnt) = self.holding.learn(commit) {
+            self.show_learnt(learnt);
+        }
+    }
+
+    /// Tells what is in effect now and was not before. A register that only says something else is not worth a save of
+    /// its own: its last value is on disk already, if not that it is in effect.
+    pub(super) fn show_learnt(&mut self, Learnt { new, is_first }: Learnt) {
+        if is_first || new.is_empty() {
+            self.saver.registers_changed();
+        } else {
+            self.saver.knowledge_changed();
+        }
         if !new.is_empty() {
             self.emit(Output::Committed(new));
         }

@@ -271,19 +271,11 @@ impl Election {
         if !leader.established && seq >= leader.base {
             leader.established = true;
         }
-        let mut new = Registers::new();
-        let mut decided = Vec::new();
-        for Write { key, register, proposal } in writes.into_values() {
-            if self.holding.commit(&key, &register) || new.contains_key(&key) {
-                new.insert(key, register);
-            }
-            decided.extend(proposal);
-        }
-        self.saver.registers_changed();
-        if !new.is_empty() {
-            self.emit(Output::Committed(new));
-        }
-        for id in decided {
+        let known = Stamp { term: self.ballot.term, seq };
+        let in_order = writes.values().map(|write| (&*write.key, &write.register));
+        let learnt = self.holding.put_in_effect(known, in_order);
+        self.show_learnt(learnt);
+        for id in writes.into_values().filter_map(|write| write.proposal) {
             self.emit(Output::Decided { id, result: Ok(()) });
         }
         self.beat();

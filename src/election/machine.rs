@@ -144,6 +144,11 @@ impl Election {
         self.holding.committed()
     }
 
+    /// Returns up to which write all is in effect, as far as this node knows in this run.
+    pub fn in_effect(&self) -> Stamp {
+        self.holding.known()
+    }
+
     /// Returns the newest ballot, saved or being saved.
     pub fn ballot(&self) -> &Ballot {
         &self.ballot

@@ -54,7 +54,7 @@ use crate::ids::{NodeId, Term};
 pub use machine::Election;
 pub use message::{BadMessage, MAX_MESSAGE, Message};
 pub use recall::Told;
-pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, Register, Registers, Stamp};
+pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, OVERHEAD, Register, Registers, Stamp, settle, settled};
 pub use voters::{Ballot, MOST_VOTERS, Voters, VotersId};
 
 /// Numbers saves, in order.
@@ -92,7 +92,7 @@ pub enum Input {
         id: ProposalId,
         /// The register.
         key: String,
-        /// What it shall say.
+        /// What it shall say; nothing: the register is let go of, and forgotten when the next leader takes over.
         value: Vec<u8>,
     },
     /// Time has passed.
@@ -123,7 +123,8 @@ pub enum Output {
     /// This node has told others more than its disk knows, which therefore is an older copy of it: it is no voter until
     /// a leader makes it one.
     Unseated,
-    /// Registers that are in effect now and were not before, or say something else now.
+    /// Registers that are in effect now and were not before, or say something else now; empty values for those that a
+    /// new leader has forgotten.
     Committed(Registers),
     /// What became of a proposal.
     Decided {

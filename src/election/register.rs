@@ -80,6 +80,15 @@ pub(super) struct Holding {
     known: Stamp,
 }
 
+/// What a node has learnt to be in effect.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Learnt {
+    /// What says something that was not in effect before; empty values for what is no more.
+    pub new: Registers,
+    /// Whether there is more in it than other values of registers that were in effect before.
+    pub is_first: bool,
+}
+
 impl Holding {
     /// Reads what [`Holding::to_disk`] wrote, or what a founder or joiner was given: all of that is in effect.
     pub fn of_disk(disk: Registers) -> Self {
@@ -105,6 +114,11 @@ impl Holding {
             if self.committed.get(key) != Some(register) {
                 disk.insert(format!("{PENDING}{key}"), register.clone());
             }
+        }
+        // What the new leader has forgotten must not be part of the state again after a restart.
+        let stamp = self.all.get(TAKE_OVER).map(|register| register.stamp).unwrap_or_default();
+        for key in self.committed.keys().filter(|key| !self.all.contains_key(*key)) {
+            disk.insert(format!("{PENDING}{key}"), Register { stamp, value: Vec::new() });
         }
         disk
     }
@@ -138,10 +152,19 @@ impl Holding {
         self.all.extend(registers);
     }
 
+    /// Returns up to which write all is in effect, as far as it knows.
+    pub fn known(&self) -> Stamp {
+        self.known
+    }
+
     /// Re-stamps all registers in a new leader's term, the take-over register last, and returns the writes in order.
+    /// An empty value says as much as no register, and is left out.
     pub fn restamp(&mut self, term: Term) -> Vec<(String, Register)> {
         let all = std::mem::take(&mut self.all);
-        let values = all.into_iter().filter(|(key, _)| key != TAKE_OVER).map(|(key, register)| (key, register.value));
+        let values = all
+            .into_iter()
+            .filter(|(_, register)| !register.value.is_empty())
+            .map(|(key, register)| (key, register.value));
         let last = (TAKE_OVER.to_owned(), Vec::new());
         let writes: Vec<_> = values
             .chain([last])
@@ -158,32 +181,83 @@ impl Holding {
         newer.map(|(key, register)| (key.clone(), register.clone())).collect()
     }
 
-    /// Puts a write in effect. Returns whether it says something that was not in effect before.
-    pub fn commit(&mut self, key: &str, register: &Register) -> bool {
+    /// Puts a write of its state in effect, as [`Learnt`] tells.
+    fn commit(&mut self, key: &str, register: &Register, learnt: &mut Learnt) {
         if key == TAKE_OVER {
-            return false;
+            return self.forget(register.stamp, learnt);
         }
         let before = self.committed.insert(key.to_owned(), register.clone());
-        before.is_none_or(|before| before.value != register.value)
+        learnt.is_first |= before.is_none();
+        if before.is_none_or(|before| before.value != register.value) || learnt.new.contains_key(key) {
+            learnt.new.insert(key.to_owned(), register.clone());
+        }
+    }
+
+    /// The leader has taken over: what it has left out is no more.
+    fn forget(&mut self, stamp: Stamp, learnt: &mut Learnt) {
+        let all = &self.all;
+        for (key, register) in self.committed.extract_if(.., |key, _| !all.contains_key(key)) {
+            learnt.is_first = true;
+            if !register.value.is_empty() {
+                learnt.new.insert(key, Register { stamp, value: Vec::new() });
+            }
+        }
+    }
+
+    /// Puts the leader's own writes in effect, in order.
+    pub fn put_in_effect<'a>(
+        &mut self,
+        known: Stamp,
+        writes: impl IntoIterator<Item = (&'a str, &'a Register)>,
+    ) -> Learnt {
+        let mut learnt = Learnt::default();
+        for (key, register) in writes {
+            self.commit(key, register, &mut learnt);
+        }
+        self.known = self.known.max(known);
+        learnt
     }
 
     /// Learns that all writes of its own state's term up to `seq` are in effect, as far as it has them. Returns what
     /// says something that was not in effect before, or nothing if it knew already.
-    pub fn learn(&mut self, seq: u64) -> Option<Registers> {
+    pub fn learn(&mut self, seq: u64) -> Option<Learnt> {
         let known = Stamp { term: self.stamp.term, seq: seq.min(self.stamp.seq) };
         if known <= self.known || known.seq == 0 {
             return None;
         }
         self.known = known;
         let covered = |register: &Register| register.stamp.term == known.term && register.stamp <= known;
-        let learnt: Registers = self
+        let covered: Registers = self
             .all
             .iter()
             .filter(|(key, register)| covered(register) && self.committed.get(*key) != Some(*register))
             .map(|(key, register)| (key.clone(), register.clone()))
             .collect();
-        Some(learnt.into_iter().filter(|(key, register)| self.commit(key, register)).collect())
+        let mut learnt = Learnt::default();
+        for (key, register) in &covered {
+            self.commit(key, register, &mut learnt);
+        }
+        Some(learnt)
     }
+}
+
+/// Moves what a disk has as not known to be in effect to where what is in effect is, up to a write: so that a journal
+/// can say it in a word. `disk`: registers as [`super::Output::Save`] has them.
+pub fn settle(disk: &mut Registers, known: Stamp) {
+    // The take-over register says nothing, and stays where it is.
+    let is_settled = |key: &str, register: &Register| {
+        key.strip_prefix(PENDING).is_some_and(|key| key != TAKE_OVER) && register.stamp <= known
+    };
+    let settled = disk.extract_if(PENDING.to_owned().., |key, register| is_settled(key, register));
+    let settled: Vec<_> = settled.map(|(key, register)| (key[PENDING.len()..].to_owned(), register)).collect();
+    disk.extend(settled);
+}
+
+/// Returns up to which write what the disk had as not known to be in effect (`before`) is known to be (`now`).
+pub fn settled(before: &Registers, now: &Registers) -> Option<Stamp> {
+    let pending =
+        before.range(PENDING.to_owned()..).filter_map(|(key, register)| Some((key.strip_prefix(PENDING)?, register)));
+    pending.filter(|(key, register)| now.get(*key) == Some(register)).map(|(_, register)| register.stamp).max()
 }
 
 /// Returns the stamp of the newest register.

@@ -23,6 +23,8 @@ pub(super) struct Durable {
 pub(super) struct Saver {
     ballot_changed: bool,
     registers_changed: bool,
+    /// Whether more is known to be in effect than the disk says.
+    knowledge_changed: bool,
     /// The save that is on its way, and what will then be durable.
     saving: Option<Durable>,
     durable: Durable,
@@ -62,6 +64,12 @@ impl Saver {
         self.gate = self.issued + 1;
     }
 
+    /// What is known to be in effect has changed, and nothing else: the next save, whatever it is for, will say it. Lost
+    /// in a crash, it comes again with the next leader.
+    pub fn knowledge_changed(&mut self) {
+        self.knowledge_changed = true;
+    }
+
     /// Returns the number of the last save.
     #[cfg(test)]
     pub fn issued(&self) -> SaveId {
@@ -89,7 +97,8 @@ impl Saver {
         self.issued += 1;
         self.saving = Some(state);
         let ballot = std::mem::take(&mut self.ballot_changed);
-        let registers = std::mem::take(&mut self.registers_changed);
+        let known = std::mem::take(&mut self.knowledge_changed);
+        let registers = std::mem::take(&mut self.registers_changed) || known;
         Some((SaveId(self.issued), ballot, registers))
     }
 

@@ -1,6 +1,7 @@
 //! The room's tests: every order of few steps, a simulator with faults, and stories.
 
 mod check;
+mod letting_go;
 mod sim;
 mod stories;
 mod wire;

@@ -129,7 +129,7 @@ fn a_broken_rule_is_caught() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let caught = |rule: Rule| {
-        (0..2000).find_map(|seed| {
+        (3_000..6_000).find_map(|seed| {
             let cause = catch_unwind(AssertUnwindSafe(|| run(seed, Some(rule)))).err()?;
             Some((seed, cause.downcast_ref::<String>().cloned().unwrap_or_default()))
         })

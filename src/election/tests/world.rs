@@ -222,7 +222,8 @@ impl World {
         let before = machine.committed().clone();
         let outputs = machine.handle(now, input);
         for (key, register) in before {
-            assert!(machine.committed()[&key].stamp >= register.stamp, "{key} went back");
+            let after = machine.committed().get(&key);
+            assert!(after.is_none_or(|after| after.stamp >= register.stamp), "{key} went back");
         }
         for output in outputs {
             self.execute(to, output);
@@ -310,6 +311,11 @@ impl World {
                 self.shown.insert((key.clone(), register.stamp), register.value.clone());
                 let number = |value: &[u8]| String::from_utf8_lossy(value).parse::<u64>().unwrap_or(0);
                 assert!(number(&register.value) >= number(&value), "{key}: an earlier write stands");
+                if value.is_empty() {
+                    // That it is no more is what the next leader must know, and it may know it by having nothing.
+                    self.decided.remove(&key);
+                    return;
+                }
                 let newest = self.decided.entry(key).or_default();
                 *newest = (*newest).max(register.stamp);
             }
@@ -319,9 +325,18 @@ impl World {
 
     /// Proposes at a node; values are the numbers of the proposals.
     pub fn propose(&mut self, n: u8, key: &str) -> u64 {
+        self.propose_value(n, key, |id| id.to_string().into_bytes())
+    }
+
+    /// Lets go of a register.
+    pub fn let_go(&mut self, n: u8, key: &str) -> u64 {
+        self.propose_value(n, key, |_| Vec::new())
+    }
+
+    fn propose_value(&mut self, n: u8, key: &str, value: impl FnOnce(u64) -> Vec<u8>) -> u64 {
         self.next_proposal += 1;
         let id = self.next_proposal;
-        let value = id.to_string().into_bytes();
+        let value = value(id);
         self.proposals.insert(id, (key.to_owned(), value.clone()));
         let up = self.nodes[&node(n)].machine.is_some();
         assert!(up, "one proposes at nodes that run");

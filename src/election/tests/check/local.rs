@@ -73,7 +73,7 @@ impl Local {
     /// Makes node `n`, from 1, of a cluster that begins.
     pub fn new(n: u8, bounds: &Bounds) -> Self {
         let voters = Voters { term: Term(1), version: 1, members: nodes(1..=bounds.voters), ..Voters::default() };
-        let first = Register { stamp: Stamp { term: Term(1), seq: 1 }, value: Vec::new() };
+        let first = Register { stamp: Stamp { term: Term(1), seq: 1 }, value: vec![9] };
         let ballot = Ballot { term: Term(1), voters, ..Ballot::default() };
         let ballot = if n <= bounds.voters { ballot } else { Ballot { term: Term(1), ..Ballot::default() } };
         Self::start(n, bounds, ballot, Registers::from([("first".into(), first)])).0

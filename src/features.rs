@@ -10,9 +10,10 @@
 //! | 1 | all up to clusters of several nodes; such a build tells no level |
 //! | 2 | nothing: such a build knows of levels, and tells its own |
 //! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
+//! | 4 | [`Feature::FiveVoters`] |
 
 /// This build's level.
-pub const LEVEL: u32 = 3;
+pub const LEVEL: u32 = 4;
 /// The level of builds that tell none.
 pub const FIRST: u32 = 1;
 /// The quorum register with the cluster's level, as decimal digits.
@@ -27,6 +28,8 @@ pub enum Feature {
     Horizon,
     /// What a side without a leader decides, in registers of its own.
     Caretakers,
+    /// Five voters: a leader of an older build would take two of them out again.
+    FiveVoters,
 }
 
 impl Feature {
@@ -34,6 +37,7 @@ impl Feature {
     pub fn level(self) -> u32 {
         match self {
             Self::Epochs | Self::Horizon | Self::Caretakers => 3,
+            Self::FiveVoters => 4,
         }
     }
 

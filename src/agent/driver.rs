@@ -68,9 +68,19 @@ pub struct Driver {
     pub directory: watch::Sender<Arc<Directory>>,
 }
 
+/// How an agent that stops leaves its office first.
+#[derive(Clone, Debug, Default)]
+pub struct Parting {
+    /// Says that it is about to stop.
+    pub asked: CancellationToken,
+    /// Says that others do not wait for it.
+    pub done: CancellationToken,
+}
+
 impl Driver {
     /// Runs until `shutdown`, then writes what waits.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(mut self, parting: Parting, shutdown: CancellationToken) {
+        let mut leaving = false;
         let mut callers = Callers::default();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -86,6 +96,10 @@ impl Driver {
                 biased;
                 Some(letter) = std::future::ready(asked) => callers.admit(letter),
                 () = shutdown.cancelled() => break,
+                () = parting.asked.cancelled(), if !leaving => {
+                    leaving = true;
+                    Input::Leave
+                }
                 Some(report) = self.reports.recv() => match self.heard(report) {
                     Some(input) => input,
                     None => continue,
@@ -112,6 +126,9 @@ impl Driver {
                 tracing::warn!(milliseconds = took.as_millis(), "a turn of the node was slow");
             }
             self.execute(outputs, &mut callers);
+            if leaving && !self.node.is_in_office() {
+                parting.done.cancel();
+            }
             self.look_at_damage(now);
         }
         // The threads end only when all of it is on disk.

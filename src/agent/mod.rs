@@ -44,9 +44,12 @@ use crate::disk::DataFolder;
 use crate::features;
 use crate::handle::Handle;
 
+use driver::Parting;
 use genesis::Genesis;
 use parts::Site;
 
+/// How long a leader that stops waits for another to take over.
+const HAND_OVER: Duration = Duration::from_millis(300);
 /// How long tasks may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -72,10 +75,21 @@ pub async fn run(mut config: Config, token: Option<String>) -> anyhow::Result<()
     understands(&genesis)?;
     announce(&config, &genesis, address);
     let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let site = Site { config: &config, genesis: &genesis, folder: &folder, tasks: &tasks, shutdown: &shutdown };
+    let parting = Parting::default();
+    let site = Site {
+        config: &config,
+        genesis: &genesis,
+        folder: &folder,
+        tasks: &tasks,
+        parting: &parting,
+        shutdown: &shutdown,
+    };
     parts::start(&site, address, listener).await?;
     wait_for_signal().await?;
     tracing::info!("stopping; pods go on running");
+    parting.asked.cancel();
+    // Whom the others cannot do without for longer than this, they replace as one that has crashed.
+    tokio::time::timeout(HAND_OVER, parting.done.cancelled()).await.ok();
     shutdown.cancel();
     tasks.close();
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {

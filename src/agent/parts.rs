@@ -29,7 +29,7 @@ use super::access::Access;
 use super::callee::Callee;
 use super::certificates::Certificates;
 use super::damage::Damage;
-use super::driver::{Driver, Verdict};
+use super::driver::{Driver, Parting, Verdict};
 use super::frames::{self, Inlets};
 use super::genesis::Genesis;
 use super::keepsakes::Keepsakes;
@@ -55,6 +55,8 @@ pub struct Site<'a> {
     pub folder: &'a DataFolder,
     /// Its tasks.
     pub tasks: &'a TaskTracker,
+    /// What comes before they end.
+    pub parting: &'a Parting,
     /// What ends them.
     pub shutdown: &'a CancellationToken,
 }
@@ -131,7 +133,7 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
         address,
         directory,
     };
-    site.tasks.spawn(driver.run(site.shutdown.clone()));
+    site.tasks.spawn(driver.run(site.parting.clone(), site.shutdown.clone()));
     tell_systemd(&handle, site.config.node_name.clone(), site.tasks, site.shutdown);
     Ok(())
 }

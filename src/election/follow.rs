@@ -125,12 +125,13 @@ impl Election {
         }
     }
 
-    /// Tells whether it has heard a leader so lately that there is no need of another.
+    /// Tells whether it has heard a leader so lately that there is no need of another: a little less long ago than would
+    /// make it ask for votes itself, so that who has waited long enough is not refused for a beat that came last.
     pub(super) fn is_led(&self) -> bool {
         match &self.part {
             Part::Leader(_) => true,
             Part::Follower(Follower { heard: Some(heard), gone: false, .. }) => {
-                self.now.since(*heard) < self.timing.patience
+                self.now.since(*heard) < self.timing.patience * 3 / 4
             }
             _ => false,
         }

@@ -1,12 +1,22 @@
 //! The voter set: how a leader changes it, one voter at a time.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::ids::NodeId;
+use crate::time::Mono;
 
 use super::lead::Leader;
 use super::machine::{Election, Part};
 use super::message::Message;
 use super::rule::Rule;
 use super::voters::wanted;
+
+/// For how long a voter may be silent before another member takes its place: a node that is only started anew, or
+/// moved, shall find its vote where it was.
+const ABSENT: Duration = Duration::from_secs(120);
+/// For how long one that is asked to lead may take, until another is.
+const OTHER: Duration = Duration::from_secs(1);
 
 impl Election {
     /// Changes the voters by one, if they are not as they should be and all is settled.
@@ -41,8 +51,9 @@ impl Election {
         own && id.term == term && (!self.obeys(Rule::SettledFirst) || self.ballot.voters.most(settled))
     }
 
-    /// Returns the voter to be removed: one that is no member any more or has left its seat, or one too many, rather one
-    /// that cannot be reached. The leader does not remove itself.
+    /// Returns the voter to be removed: one that is no member any more or has left its seat; or one too many, rather one
+    /// that cannot be reached; or one that has long been silent, if another can take its place. The leader does not
+    /// remove itself.
     fn leaving(&self, leader: &Leader) -> Option<NodeId> {
         let voters = &self.ballot.voters.members;
         let others = || voters.iter().filter(|voter| **voter != self.me).copied();
@@ -50,10 +61,25 @@ impl Election {
         if let Some(gone) = others().find(|voter| !self.members.contains(voter) || left(voter)) {
             return Some(gone);
         }
-        if voters.len() <= wanted(self.members.len(), self.most) {
-            return None;
+        let wanted = wanted(self.members.len(), self.most);
+        if voters.len() > wanted {
+            return others().max_by_key(|voter| (!self.reachable.contains(voter), *voter));
         }
-        others().max_by_key(|voter| (!self.reachable.contains(voter), *voter))
+        let is_absent = |voter: &NodeId| {
+            !self.reachable.contains(voter)
+                && leader.peers.get(voter).is_some_and(|peer| self.now.since(peer.heard) >= ABSENT)
+        };
+        let absent = others().find(is_absent).filter(|_| voters.len() == wanted)?;
+        self.ready(leader).next().map(|_| absent)
+    }
+
+    /// Lists the members that could be made voters: they can be reached and hold all that a voter holds.
+    fn ready<'a>(&'a self, leader: &'a Leader) -> impl Iterator<Item = &'a NodeId> {
+        let is_ready = |node: &&NodeId| {
+            !self.ballot.voters.members.contains(*node)
+                && leader.peers.get(*node).is_some_and(|peer| self.is_ready(leader, peer))
+        };
+        self.reachable.intersection(&self.members).filter(is_ready)
     }
 
     /// Returns the member to be added, and its seat: one that can be reached and holds all that a voter holds. To an odd set only if
@@ -63,9 +89,7 @@ impl Election {
         if voters.len() >= wanted(self.members.len(), self.most) {
             return None;
         }
-        let mut ready = self.reachable.intersection(&self.members).filter(|node| {
-            !voters.contains(node) && leader.peers.get(node).is_some_and(|peer| self.is_ready(leader, peer))
-        });
+        let mut ready = self.ready(leader);
         let first = ready.next()?;
         let seat = leader.peers.get(first)?.seat.unwrap_or_default();
         (voters.len().is_multiple_of(2) || ready.next().is_some()).then_some((*first, seat))
@@ -78,15 +102,32 @@ impl Election {
 
     /// A leader that is no member any more leaves its office to another voter, who will then remove it.
     pub(super) fn hand_over(&mut self) {
+        if !self.members.is_empty() && !self.members.contains(&self.me) {
+            self.resign();
+        }
+    }
+
+    /// Asks another voter that has all this leader has to lead from now on: the one that was heard last, and if that does
+    /// not do it, each in turn.
+    pub(super) fn resign(&mut self) {
+        let (now, term) = (self.now, self.ballot.term);
         let Part::Leader(leader) = &self.part else { return };
-        if self.members.is_empty() || self.members.contains(&self.me) || !leader.established {
-            return;
-        }
-        let ready = |voter: &&NodeId| {
-            self.members.contains(voter) && leader.peers.get(voter).is_some_and(|peer| self.is_ready(leader, peer))
+        let heard = |voter: &NodeId| {
+            let peer = leader.peers.get(voter).filter(|peer| self.is_ready(leader, peer))?;
+            self.members.contains(voter).then_some((*voter, peer.heard))
         };
-        if let Some(next) = self.ballot.voters.members.iter().find(ready).copied() {
-            self.send(next, Message::HandOver { term: self.ballot.term });
+        let ready: BTreeMap<NodeId, Mono> = self.ballot.voters.members.iter().filter_map(heard).collect();
+        let next = match leader.asked {
+            Some((last, at)) if ready.contains_key(&last) && now.since(at) < OTHER => Some(last),
+            Some((last, _)) => ready.keys().find(|voter| **voter > last).or_else(|| ready.keys().next()).copied(),
+            None => ready.iter().max_by_key(|(_, heard)| **heard).map(|(voter, _)| *voter),
+        };
+        let Some(next) = next.filter(|_| leader.established) else { return };
+        if let Part::Leader(leader) = &mut self.part
+            && leader.asked.is_none_or(|(last, at)| last != next || now.since(at) >= OTHER)
+        {
+            leader.asked = Some((next, now));
         }
+        self.send(next, Message::HandOver { term });
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Leader {
     /// What is known of the others.
     pub peers: BTreeMap<NodeId, Peer>,
     pub next_beat: Mono,
+    /// Whom it has asked to lead in its place, and when first.
+    pub asked: Option<(NodeId, Mono)>,
 }
 
 /// A write on its way, and the proposal that it came from.
@@ -85,6 +87,7 @@ impl Election {
             writes: BTreeMap::new(),
             peers: BTreeMap::new(),
             next_beat: self.now,
+            asked: None,
         }));
         self.meet_peers();
         if let Part::Leader(leader) = &mut self.part {
@@ -291,9 +294,10 @@ impl Election {
         }
     }
 
-    /// Beats when it is time to, and steps down when no majority has answered for one and a half times the patience.
+    /// Beats when it is time to, and steps down when no majority has answered for twice as long as its followers are patient:
+    /// they know sooner than it does that it is dead, and a busy machine shall not cost an office.
     pub(super) fn leader_waits(&mut self) {
-        let patience = self.timing.patience * 3 / 2;
+        let patience = self.timing.patience * 2;
         let Part::Leader(leader) = &self.part else { return };
         let heard = |voter: &NodeId| {
             *voter == self.me || self.voter(leader, voter).is_some_and(|peer| self.now.since(peer.heard) <= patience)

@@ -15,7 +15,7 @@ use super::recall::{Recall, Told};
 use super::register::{Holding, Registers, Stamp};
 use super::rule::Rule;
 use super::save::{Durable, Saver};
-use super::voters::{Ballot, MOST_VOTERS, Voters};
+use super::voters::{Ballot, FORMER_VOTERS, Voters};
 use super::{Input, Output, Role, SaveId, Timing};
 
 /// By how much longer a voter waits than the one before it.
@@ -23,7 +23,9 @@ const RANK: Duration = Duration::from_millis(150);
 /// By how much longer it waits when it knows that the leader's agent is dead.
 const RANK_GONE: Duration = Duration::from_millis(100);
 /// Up to how much each adds by chance.
-const CHANCE: Duration = Duration::from_millis(100);
+const CHANCE: Duration = Duration::from_millis(60);
+/// For how long one that would vote for another does not stand itself: as long as votes take.
+pub(super) const WAY: Duration = Duration::from_millis(50);
 /// How soon a question without an answer is asked again.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
@@ -32,8 +34,10 @@ pub(super) const AGAIN: Duration = Duration::from_millis(100);
 pub struct Election {
     pub(super) me: NodeId,
     pub(super) timing: Timing,
-    /// How many voters there are at most.
+    /// How many voters there may be.
     pub(super) most: usize,
+    /// Whether this node could do a leader's work.
+    pub(super) able: bool,
     pub(super) now: Mono,
     pub(super) ballot: Ballot,
     pub(super) holding: Holding,
@@ -100,7 +104,8 @@ impl Election {
         Self {
             me,
             timing,
-            most: MOST_VOTERS,
+            most: FORMER_VOTERS,
+            able: true,
             now: Mono::default(),
             shown: Role::Follower { term: ballot.term, leader: None },
             ballot,
@@ -125,13 +130,16 @@ impl Election {
             Input::Received { from, message } => self.receive(from, message),
             Input::Saved(id) => self.saved(id),
             Input::Gone(peer) => self.gone(peer),
-            Input::Members { all, reachable } => {
+            Input::Members { all, reachable, most } => {
                 self.members = all;
+                self.most = most;
                 self.told.retain(|node, _| self.members.contains(node));
                 self.reachable = reachable;
                 self.members_changed();
             }
             Input::Propose { id, key, value } => self.propose(id, key, value),
+            Input::Able(able) => self.able = able,
+            Input::Resign => self.resign(),
             Input::Tick => {}
         }
         self.pass_time();
@@ -207,9 +215,19 @@ impl Election {
                 | Message::Held { .. }
                 | Message::Newer { .. }
         );
-        if !answers {
-            self.send(to, Message::Newer { term: self.ballot.term });
+        if answers {
+            return;
         }
+        // Who has been told of the term only may not vote in it any more: a candidate asks instead.
+        let asks = matches!(&self.part, Part::Candidate { granted, .. } if !granted.contains_key(&to));
+        let term = self.ballot.term;
+        let voters = &self.ballot.voters;
+        let answer = if asks && voters.members.contains(&to) {
+            Message::Vote { term, voters: voters.clone() }
+        } else {
+            Message::Newer { term }
+        };
+        self.send(to, answer);
     }
 
     fn saved(&mut self, id: SaveId) {
@@ -303,12 +321,19 @@ impl Election {
         if self.is_sole() {
             return Duration::ZERO;
         }
-        self.timing.patience + RANK * self.rank(leader) + self.chance()
+        let unable = if self.able { Duration::ZERO } else { self.timing.patience };
+        self.timing.patience + unable + RANK * self.rank(leader) + self.chance()
     }
 
     /// Returns how long to wait when `leader` is known to be dead.
     pub(super) fn wait_gone(&self, leader: &NodeId) -> Duration {
         RANK_GONE * self.rank(Some(leader))
+    }
+
+    /// Returns how long to wait for votes when there is another candidate: long enough for slow disks to answer, and for
+    /// no two so nearly the same that one tick ends both.
+    pub(super) fn wait_for_rival(&self) -> Duration {
+        self.timing.patience / 2 + RANK * self.rank(None)
     }
 
     pub(super) fn chance(&mut self) -> Duration {

@@ -55,7 +55,7 @@ pub use machine::Election;
 pub use message::{BadMessage, MAX_MESSAGE, Message};
 pub use recall::Told;
 pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, OVERHEAD, Register, Registers, Stamp, settle, settled};
-pub use voters::{Ballot, MOST_VOTERS, Voters, VotersId};
+pub use voters::{Ballot, FORMER_VOTERS, MOST_VOTERS, Voters, VotersId};
 
 /// Numbers saves, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +85,8 @@ pub enum Input {
         all: BTreeSet<NodeId>,
         /// Those that answer.
         reachable: BTreeSet<NodeId>,
+        /// How many voters there may be: [`MOST_VOTERS`], or as many as the oldest build makes.
+        most: usize,
     },
     /// The leader is asked to decide a register. Answered by exactly one [`Output::Decided`].
     Propose {
@@ -95,6 +97,11 @@ pub enum Input {
         /// What it shall say; nothing: the register is let go of, and forgotten when the next leader takes over.
         value: Vec<u8>,
     },
+    /// Whether this node could do a leader's work. One that cannot takes no office over, and lets others stand first.
+    Able(bool),
+    /// Another voter should lead: this node does not get its work done, or is about to stop. Without another that is
+    /// ready to, it goes on.
+    Resign,
     /// Time has passed.
     Tick,
 }
@@ -173,9 +180,10 @@ pub struct Timing {
     pub patience: std::time::Duration,
 }
 
-/// A beat every 150 ms, 600 ms of patience: a dead leader is replaced in 0.4 to 1 s, a lost beat or two do no harm.
+/// A beat with every tick of 100 ms, 330 ms of patience: a dead leader is replaced in 0.3 to 0.6 s. Two lost beats do no
+/// harm, and more only if a majority has missed them all.
 impl Default for Timing {
     fn default() -> Self {
-        Self { beat: std::time::Duration::from_millis(150), patience: std::time::Duration::from_millis(600) }
+        Self { beat: std::time::Duration::from_millis(90), patience: std::time::Duration::from_millis(330) }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{NodeId, Term};
 
-use super::machine::{AGAIN, Election, Follower, Part};
+use super::machine::{AGAIN, Election, Follower, Part, WAY};
 use super::message::Message;
 use super::register::Stamp;
 use super::rule::Rule;
@@ -27,7 +27,18 @@ impl Election {
             // It would be a vote in a term that has begun.
             self.send(from, Message::Newer { term });
         } else if self.may_vote(&from, voters) && !self.is_led() {
+            self.give_way();
             self.send(from, Message::PreVoted { term });
+        }
+    }
+
+    /// Does not stand at the same moment as one that it would vote for.
+    fn give_way(&mut self) {
+        let later = self.now + WAY;
+        match &mut self.part {
+            Part::Asking { again, .. } => *again = later.max(*again),
+            Part::Follower(Follower { deadline: Some(deadline), .. }) => *deadline = later.max(*deadline),
+            _ => {}
         }
     }
 
@@ -69,6 +80,9 @@ impl Election {
     /// A vote is given only in a new term; the one that was given is said again, since the answer may have been lost.
     pub(super) fn on_vote(&mut self, from: NodeId, term: Term, voters: &Voters, before: Term) {
         let again = self.ballot.voted_for == Some(from);
+        if term == before {
+            self.meet_rival();
+        }
         let fresh = term > before || !self.obeys(Rule::VoteOnce);
         if term != self.ballot.term || !(again || fresh) || !self.may_vote(&from, voters) {
             return;
@@ -80,6 +94,14 @@ impl Election {
             self.step_down();
         }
         self.send(from, Message::Voted { term, held: self.holding.stamp(), seat: self.ballot.seat });
+    }
+
+    /// Another stands in the same term: if neither has a majority soon, it is not worth waiting for as long as for a leader.
+    fn meet_rival(&mut self) {
+        let soon = self.now + self.wait_for_rival();
+        if let Part::Candidate { deadline, .. } = &mut self.part {
+            *deadline = soon.min(*deadline);
+        }
     }
 
     /// Tells whether a candidate could have this node's vote: both are voters of its configuration, which is not older.
@@ -125,7 +147,7 @@ impl Election {
     /// The leader asks this node to follow it in office: without asking first, for all others still hear the leader.
     pub(super) fn on_hand_over(&mut self, from: NodeId, term: Term) {
         let led = matches!(&self.part, Part::Follower(follower) if follower.leader == Some(from));
-        if led && term == self.ballot.term && self.votes() && self.has_recalled() {
+        if led && self.able && term == self.ballot.term && self.votes() && self.has_recalled() {
             self.campaign();
         }
     }

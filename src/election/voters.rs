@@ -10,7 +10,9 @@ use crate::ids::{NodeId, Term};
 use super::wire;
 
 /// How many voters a cluster has at most.
-pub const MOST_VOTERS: usize = 3;
+pub const MOST_VOTERS: usize = 5;
+/// How many builds before feature level 4 make.
+pub const FORMER_VOTERS: usize = 3;
 
 /// Who votes. Compares as (term, version) (the paper's configTerm, configVersion).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]

@@ -59,6 +59,8 @@ pub enum Input {
     },
     /// This host has another address.
     Address(Ipv4Addr),
+    /// The agent is about to stop: if this node leads, another shall.
+    Leave,
     /// Nothing has happened: go on with what the last turn left ([`super::Node::is_busy`]).
     Continue,
     /// Time has passed. Comes every [`TICK`].

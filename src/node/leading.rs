@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::election::{Ballot, Election, Input, Output, ProposalId, Registers, Role, Timing};
+use crate::election::{
+    Ballot, Election, FORMER_VOTERS, Input, MOST_VOTERS, Output, ProposalId, Registers, Role, Timing,
+};
+use crate::features::{self, Feature};
 use crate::ids::{NodeId, Term};
 use crate::time::{Mono, Now, Wall};
 use crate::trust::SignedMember;
@@ -35,6 +38,11 @@ impl Leading {
     /// Returns when this node's term of office began.
     pub fn since(&self) -> Option<Mono> {
         self.since
+    }
+
+    /// Tells whether nobody else votes.
+    pub fn is_sole(&self) -> bool {
+        self.election.ballot().voters.members.len() == 1
     }
 
     /// Returns who leads, as far as this node knows.
@@ -93,9 +101,11 @@ impl Node {
                     "this node has told other members more than its disk knows: it was given an older copy of its files, \
                      and is no voter until a leader makes it one"
                 ),
-                Output::Committed(_) => {
+                Output::Committed(new) => {
                     if self.read_members() {
                         self.members_changed(now);
+                    } else if new.contains_key(features::REGISTER) {
+                        self.tell_election(now);
                     }
                     self.horizons.unlearned = true;
                 }
@@ -155,6 +165,7 @@ impl Node {
         let me = self.store.node_id();
         let all: BTreeSet<NodeId> = self.peers.members.iter().map(|m| m.id).collect();
         let reachable = all.iter().filter(|id| **id == me || self.peers.answers(id)).copied().collect();
-        self.elect(now, Input::Members { all, reachable });
+        let most = if self.may_use(Feature::FiveVoters) { MOST_VOTERS } else { FORMER_VOTERS };
+        self.elect(now, Input::Members { all, reachable, most });
     }
 }

@@ -24,6 +24,7 @@ mod arrivals;
 mod bootstrap;
 mod caretaking;
 mod collecting;
+mod duty;
 mod health;
 mod horizon;
 mod leading;
@@ -65,6 +66,7 @@ use crate::gossip::Origin;
 use admission::Admissions;
 use arrivals::Arrivals;
 use caretaking::Caretaking;
+use duty::Duty;
 use health::Health;
 use horizon::Horizons;
 use leading::Leading;
@@ -126,6 +128,9 @@ pub struct Node {
     kubelet: Kubelet,
     work: WorkQueue,
     placement: Placement,
+    duty: Duty,
+    /// Whether the agent is about to stop.
+    leaving: bool,
     traffic: Traffic,
     recorder: Recorder,
     leading: Leading,
@@ -194,6 +199,8 @@ impl Node {
             kubelet: Kubelet::new(config.kubelet),
             work: WorkQueue::default(),
             placement: Placement::default(),
+            duty: Duty::default(),
+            leaving: false,
             traffic: Traffic::new(config.routing),
             recorder: Recorder::default(),
             waiting: BTreeMap::new(),
@@ -247,6 +254,7 @@ impl Node {
             Input::Observed(observation) => self.wake_kubelet(now, kubelet::Input::Observed(observation)),
             Input::Tick => self.tick(now),
             Input::Disk { trouble } => self.disk_changed(now, trouble),
+            Input::Leave => self.leave(now),
             Input::Continue => {}
         }
         self.merge_arrivals(now);
@@ -262,6 +270,7 @@ impl Node {
         self.watch_peers(now, membership::Input::Tick);
         self.gossip(now, gossip::Input::Tick);
         self.give_up_on_answers(now);
+        self.look_after_duty(now);
         self.raise_level(now);
         self.doubt_connections(now);
         self.take_care(now);
@@ -373,7 +382,10 @@ impl Node {
         match waiter {
             Waiter::Request(id) => self.answers.push((id, Ok(committed))),
             Waiter::Work(work) => self.work.change_shown(&work, now.mono),
-            Waiter::Binding => self.placement.binding_shown(),
+            Waiter::Binding => {
+                self.placement.binding_shown();
+                self.duty.done();
+            }
             Waiter::Nobody => {}
         }
     }

@@ -71,7 +71,8 @@ impl Placement {
     }
 }
 
-fn waits(pod: &Entry) -> bool {
+/// Tells whether a pod has no node and is to have one.
+pub(super) fn waits(pod: &Entry) -> bool {
     pod.node.is_none() && !pod.terminating && !finished(pod)
 }
 

@@ -20,6 +20,7 @@ mod invariants;
 mod ledger;
 mod levels;
 mod network;
+mod offices;
 #[path = "../harness/seeds.rs"]
 mod seeds;
 #[path = "../sim/trace.rs"]

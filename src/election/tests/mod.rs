@@ -2,6 +2,7 @@
 
 mod check;
 mod letting_go;
+mod links;
 mod sim;
 mod stories;
 mod wire;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{FINE, World, node, nodes};
+use super::world::{FINE, Faults, World, node, nodes};
 use crate::election::rule::Rule;
 use crate::election::{Election, Input, Message, Output, ProposalId, Role, Timing, Undecided};
 use crate::ids::Term;
@@ -49,20 +49,127 @@ fn one_that_leaves_votes_no_more() {
 }
 
 #[test]
+fn a_voter_that_is_gone_for_good_is_replaced() {
+    for voters in [3, 5] {
+        let mut world = World::settled(3, FINE, voters);
+        world.run(2000);
+        for n in voters + 1..=voters + 2 {
+            assert!(world.join(n));
+        }
+        world.run(2000);
+        let leader = world.leader().unwrap();
+        let gone = (1..=voters).find(|n| *n != leader).unwrap();
+        world.crash(gone);
+        world.run(100_000);
+        assert!(world.machine(leader).ballot().voters.members.contains(&node(gone)), "its place is kept for a while");
+        world.run(100_000);
+        let now = world.machine(leader).ballot().voters.members.clone();
+        assert!(now.len() == usize::from(voters) && !now.contains(&node(gone)), "{now:?}");
+        // So it bears the loss of another one, and whoever comes back changes nothing.
+        let second = (1..=voters).find(|n| *n != leader && *n != gone).unwrap();
+        world.crash(second);
+        world.start(gone);
+        world.run(5000);
+        assert_eq!(world.leader(), Some(leader));
+        assert_eq!(world.machine(leader).ballot().voters.members, now);
+    }
+}
+
+#[test]
+fn a_voter_is_not_removed_where_nobody_can_take_its_place() {
+    let mut world = World::settled(3, FINE, 5);
+    world.run(2000);
+    let leader = world.leader().unwrap();
+    let gone = (1..=5).find(|n| *n != leader).unwrap();
+    world.crash(gone);
+    world.run(300_000);
+    assert_eq!(world.machine(leader).ballot().voters.members.len(), 5);
+}
+
+#[test]
+fn a_leader_that_resigns_is_followed_at_once() {
+    let mut times: Vec<u64> = (0..100).map(hand_over).collect();
+    times.sort_unstable();
+    println!("handed over: median {} ms, worst {} ms", times[50], times[99]);
+    assert!(times[99] <= 50, "{times:?}");
+}
+
+/// Returns for how long nobody leads when the leader resigns.
+fn hand_over(seed: u64) -> u64 {
+    let mut world = World::settled(seed, FINE, 5);
+    world.run(3000 + seed * 7);
+    let leader = world.leader().expect("one leads");
+    world.input(node(leader), Input::Resign);
+    assert!(world.run_until(world.now + 1000, |world| world.leader() != Some(leader)), "it leads on");
+    let left = world.now;
+    assert!(world.run_until(left + 1000, |world| world.leader().is_some()), "seed {seed}");
+    world.now - left
+}
+
+#[test]
+fn a_leader_that_nobody_can_follow_goes_on() {
+    let mut world = World::new(1, FINE);
+    world.start(1);
+    world.run(50);
+    let before = world.leading();
+    world.input(node(1), Input::Resign);
+    world.run(1000);
+    assert_eq!((before.len(), world.leading()), (1, before));
+}
+
+#[test]
 fn a_killed_leader_is_replaced_in_time() {
     for voters in [3, 5] {
         for reset in [false, true] {
             let mut times: Vec<u64> = (0..100).map(|seed| time_to_next(seed, voters, reset)).collect();
             times.sort_unstable();
             println!("{voters} voters, reset {reset}: median {} ms, worst {} ms", times[50], times[99]);
-            let (median, worst) = if reset { (300, 700) } else { (1000, 1700) };
+            let (median, worst) = if reset { (60, 100) } else { (420, 900) };
             assert!(times[50] <= median && times[99] <= worst, "median {} worst {}", times[50], times[99]);
         }
     }
 }
 
+#[test]
+#[ignore = "long: a thousand kills"]
+fn long_a_killed_leader_of_five_voters_is_replaced_in_time() {
+    for faults in [FINE, Faults { lost: 5, delay: 20, disk: 30, ..FINE }] {
+        let mut times: Vec<u64> = (0..1000).map(|seed| time_to_next_with(seed, 5, false, faults)).collect();
+        times.sort_unstable();
+        let (median, high, worst) = (times[500], times[990], times[999]);
+        println!("5 voters, {} % lost: median {median} ms, p99 {high} ms, worst {worst} ms", faults.lost);
+        assert!(median <= if faults.lost == 0 { 400 } else { 700 } && high <= 900 && worst <= 2000);
+    }
+}
+
+/// Watches five voters on a network that loses one of twenty messages. Returns how often the leader changed.
+fn changes_on_a_bad_network(seconds: u64) -> u64 {
+    let mut world = World::settled(7, Faults { lost: 5, delay: 20, disk: 30, ..FINE }, 5);
+    world.run(5000);
+    let before = world.count["leaders"];
+    world.run(seconds * 1000);
+    world.count["leaders"] - before
+}
+
+#[test]
+fn lost_messages_cost_no_leader_its_office() {
+    assert_eq!(changes_on_a_bad_network(1200), 0);
+}
+
+#[test]
+#[ignore = "long: a day"]
+fn long_lost_messages_cost_no_leader_its_office_in_a_day() {
+    let changes = changes_on_a_bad_network(24 * 3600);
+    println!("{changes} changes of the leader in a day with 5 % lost");
+    assert!(changes <= 5, "{changes}");
+}
+
 fn time_to_next(seed: u64, voters: u8, reset: bool) -> u64 {
-    let mut world = World::settled(seed, FINE, voters);
+    time_to_next_with(seed, voters, reset, FINE)
+}
+
+fn time_to_next_with(seed: u64, voters: u8, reset: bool, faults: Faults) -> u64 {
+    let mut world = World::settled(seed, faults, voters);
     world.run(3000 + seed * 7);
     let leader = world.leader().expect("one leads");
     world.crash(leader);

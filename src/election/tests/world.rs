@@ -134,15 +134,17 @@ impl World {
 
     pub fn start(&mut self, n: u8) {
         let seed = self.rng.random_range(0..u64::MAX);
-        let (most, broken) = (self.most, self.broken);
+        let broken = self.broken;
         let at = self.nodes.get_mut(&node(n)).unwrap();
         at.run += 1;
         let mut machine = Election::new(node(n), seed, Timing::default(), at.ballot.clone(), at.registers.clone());
-        machine.most = most;
         machine.broken = broken;
         at.machine = Some(machine);
         self.tell_members(n);
-        self.later(n, 0, Event::Tick);
+        self.input(node(n), Input::Tick);
+        // No two agents tick together.
+        let phase = self.rng.random_range(1..=100);
+        self.later(n, phase, Event::Tick);
     }
 
     pub fn crash(&mut self, n: u8) {
@@ -152,7 +154,7 @@ impl World {
     /// Says who is a member to a node.
     pub fn tell_members(&mut self, n: u8) {
         let reachable = self.members.iter().filter(|peer| self.reaches(&node(n), peer)).copied().collect();
-        self.input(node(n), Input::Members { all: self.members.clone(), reachable });
+        self.input(node(n), Input::Members { all: self.members.clone(), reachable, most: self.most });
     }
 
     fn reaches(&self, from: &NodeId, to: &NodeId) -> bool {
@@ -356,6 +358,12 @@ impl World {
             .collect();
         leading.sort_unstable();
         leading
+    }
+
+    /// Tells whether one leads that a majority of the voters can hear and answer.
+    pub fn leads_majority(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        self.machine(leader).ballot().voters.most(|voter| *voter == node(leader) || self.reaches(&node(leader), voter))
     }
 
     pub fn leader(&self) -> Option<u8> {

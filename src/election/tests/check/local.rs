@@ -13,7 +13,7 @@ use crate::election::machine::{Follower, Part};
 use crate::election::recall::Recall;
 use crate::election::tests::world::{node, nodes};
 use crate::election::{
-    Ballot, Election, Input, Message, Output, ProposalId, Register, Registers, Role, Stamp, Timing, Voters,
+    Ballot, Election, Input, MOST_VOTERS, Message, Output, ProposalId, Register, Registers, Role, Stamp, Timing, Voters,
 };
 use crate::ids::{NodeId, Term};
 use crate::time::Mono;
@@ -87,7 +87,7 @@ impl Local {
         let mut local = Self { machine, ballot, registers, saving: None };
         let mut step = Step::default();
         let all: BTreeSet<NodeId> = nodes(1..=bounds.members);
-        local.input(NOW, Input::Members { all: all.clone(), reachable: all }, &mut step);
+        local.input(NOW, Input::Members { all: all.clone(), reachable: all, most: MOST_VOTERS }, &mut step);
         (local, step)
     }
 
@@ -97,6 +97,7 @@ impl Local {
             me: from.me,
             timing: from.timing,
             most: from.most,
+            able: from.able,
             now: from.now,
             ballot: from.ballot.clone(),
             holding: from.holding.clone(),

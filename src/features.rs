@@ -10,7 +10,7 @@
 //! | 1 | all up to clusters of several nodes; such a build tells no level |
 //! | 2 | nothing: such a build knows of levels, and tells its own |
 //! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
-//! | 4 | [`Feature::FiveVoters`] |
+//! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`] |
 
 /// This build's level.
 pub const LEVEL: u32 = 4;
@@ -30,6 +30,8 @@ pub enum Feature {
     Caretakers,
     /// Five voters: a leader of an older build would take two of them out again.
     FiveVoters,
+    /// Generations of the cluster, begun by a human when most voters are gone for good.
+    Generations,
 }
 
 impl Feature {
@@ -37,7 +39,7 @@ impl Feature {
     pub fn level(self) -> u32 {
         match self {
             Self::Epochs | Self::Horizon | Self::Caretakers => 3,
-            Self::FiveVoters => 4,
+            Self::FiveVoters | Self::Generations => 4,
         }
     }
 

@@ -23,10 +23,14 @@ pub type Answer = Result<Committed, Rejected>;
 /// A request and where its answer goes.
 pub type Letter = (Request, oneshot::Sender<Answer>);
 
+/// Whether to recover by force, and where the answer goes.
+pub type Recovery = (bool, oneshot::Sender<Result<String, String>>);
+
 /// A door to the node's loop. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Letter>,
+    recoveries: mpsc::Sender<Recovery>,
     snapshot: watch::Receiver<Snapshot>,
     routes: watch::Receiver<Arc<Routes>>,
 }
@@ -36,6 +40,8 @@ pub struct Handle {
 pub struct Door {
     /// Requests come out here.
     pub requests: mpsc::Receiver<Letter>,
+    /// Who wants a new generation of the cluster.
+    pub recoveries: mpsc::Receiver<Recovery>,
     /// Snapshots go in here.
     pub snapshot: watch::Sender<Snapshot>,
     /// Routes go in here.
@@ -45,10 +51,11 @@ pub struct Door {
 /// Makes a door that shows `snapshot` first.
 pub fn door(snapshot: Snapshot) -> (Handle, Door) {
     let (requests_in, requests) = mpsc::channel(MAILBOX);
+    let (recoveries_in, recoveries) = mpsc::channel(1);
     let (snapshot_in, snapshot) = watch::channel(snapshot);
     let (routes_in, routes) = watch::channel(Arc::default());
-    let handle = Handle { requests: requests_in, snapshot, routes };
-    (handle, Door { requests, snapshot: snapshot_in, routes: routes_in })
+    let handle = Handle { requests: requests_in, recoveries: recoveries_in, snapshot, routes };
+    (handle, Door { requests, recoveries, snapshot: snapshot_in, routes: routes_in })
 }
 
 impl Handle {
@@ -81,6 +88,17 @@ impl Handle {
     /// As [`Handle::commit`].
     pub async fn commit_for(&self, user: &str, change: Change, dry_run: bool) -> Answer {
         self.ask(Request { change, dry_run, user: Some(user.to_owned()) }).await
+    }
+
+    /// Makes this node the first voter of a new generation of the cluster. Returns what has been done and what is given up.
+    ///
+    /// # Errors
+    /// One sentence: it would do harm (`force` overrules that), or cannot be done.
+    pub async fn recover(&self, force: bool) -> Result<String, String> {
+        let stopping = |_| "the agent is shutting down".to_owned();
+        let (answer_in, answer) = oneshot::channel();
+        self.recoveries.send((force, answer_in)).await.map_err(|error| stopping(error.to_string()))?;
+        answer.await.map_err(|error| stopping(error.to_string()))?
     }
 
     async fn ask(&self, request: Request) -> Answer {

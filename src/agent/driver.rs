@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Job, Place, Report, Votes, Writer};
-use crate::handle::{Answer, Door, Letter};
+use crate::handle::{Answer, Door, Letter, Recovery};
 use crate::ids::RequestId;
 use crate::kubelet::action::Observation;
 use crate::mesh::{Directory, Mesh, Peer};
@@ -117,6 +117,7 @@ impl Driver {
                     input
                 }
                 Some(join) = self.joins.recv() => callers.admit_member(join),
+                Some(recovery) = self.door.recoveries.recv() => callers.admit_recovery(recovery),
                 Some(letter) = self.door.requests.recv() => callers.admit(letter),
             };
             let now = clock::now();
@@ -199,6 +200,7 @@ impl Driver {
                     self.directory.send_replace(directory);
                 }
                 Effect::Admit { id, result } => callers.judge(id, result),
+                Effect::Recovered { id, result } => callers.recovered(id, result),
             }
         }
     }
@@ -210,6 +212,7 @@ struct Callers {
     next: RequestId,
     waiting: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     joining: BTreeMap<RequestId, oneshot::Sender<Verdict>>,
+    recovering: BTreeMap<RequestId, oneshot::Sender<Result<String, String>>>,
 }
 
 impl Callers {
@@ -229,6 +232,18 @@ impl Callers {
         let id = self.number();
         self.joining.insert(id, verdict);
         Input::Join { id, request }
+    }
+
+    fn admit_recovery(&mut self, (force, answer): Recovery) -> Input {
+        let id = self.number();
+        self.recovering.insert(id, answer);
+        Input::Recover { id, force }
+    }
+
+    fn recovered(&mut self, id: RequestId, result: Result<String, String>) {
+        if let Some(caller) = self.recovering.remove(&id) {
+            let _ = caller.send(result);
+        }
     }
 
     fn answer(&mut self, id: RequestId, result: Answer) {

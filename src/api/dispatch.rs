@@ -94,12 +94,16 @@ impl Api {
         if let Some(name) = head.headers.get("impersonate-user") {
             return Err(Status::no_impersonation(&String::from_utf8_lossy(name.as_bytes())));
         }
+        let is_admin = user.is_some_and(User::is_admin);
         let user = user.map_or_else(String::new, |user| user.name.clone());
         let call = Call { head, params, body, user };
         match route.ok_or_else(Status::no_such_path)? {
             Route::Collection { kind, namespace } => self.collection(kind, namespace, call).await,
             Route::Object(key) => self.object(key, call).await,
             Route::Sub(key, subresource) => self.subresource(key, subresource, call).await,
+            Route::Recover if !is_admin => Err(Status::admins_only()),
+            Route::Recover if call.head.method == Method::POST => self.recover(&call.params).await,
+            Route::Recover => Err(Status::method_not_allowed()),
             _ if call.head.method != Method::GET => Err(Status::method_not_allowed()),
             Route::Health(name) => Ok(health(name, &call.params)),
             Route::Version => Ok(present::value(&discovery::version())),
@@ -110,6 +114,12 @@ impl Api {
             }
             other => discover(&other, &call.head),
         }
+    }
+
+    async fn recover(&self, params: &Params) -> Result<Response<Body>, Status> {
+        let force = params.flag("force");
+        let done = self.handle.recover(force).await.map_err(Status::not_now)?;
+        Ok(present::value(&serde_json::json!({"message": done})))
     }
 
     async fn collection(

@@ -14,6 +14,8 @@ pub enum Route {
     Health(&'static str),
     /// `/version`.
     Version,
+    /// `/skein.dev/recover`: a new generation of the cluster, with this node as its first voter.
+    Recover,
     /// `/api`: the core group's versions.
     CoreVersions,
     /// `/apis`: all named groups.
@@ -61,6 +63,7 @@ pub fn parse(path: &str) -> Option<Route> {
         ["livez"] => Some(Route::Health("livez")),
         ["readyz"] => Some(Route::Health("readyz")),
         ["version"] => Some(Route::Version),
+        ["skein.dev", "recover"] => Some(Route::Recover),
         ["openapi", "v2"] => Some(Route::OpenApiV2),
         ["openapi", "v3"] => Some(Route::OpenApiIndex),
         ["openapi", "v3", rest @ ..] => {

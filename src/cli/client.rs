@@ -78,6 +78,17 @@ impl Client {
         }
     }
 
+    /// Asks for something to be done. Returns what is said of it.
+    ///
+    /// # Errors
+    /// One sentence: nobody answers, or why it is refused.
+    pub async fn post(&self, path: &str) -> anyhow::Result<String> {
+        let (status, body) = self.ask(Method::POST, path, Bytes::new()).await?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let message = text(&answer["message"]);
+        if status.is_success() { Ok(message) } else { bail!("{message}") }
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
         let unreachable = || format!("the agent does not answer at {}", self.server);
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.with_context(unreachable)?;

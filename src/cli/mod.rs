@@ -1,4 +1,4 @@
-//! The command line: `agent up | join | token | status | kubeconfig | backup | restore | history | undo`.
+//! The command line: `agent up | join | token | status | kubeconfig | backup | restore | history | undo | recover`.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -6,6 +6,7 @@ mod backup;
 mod client;
 mod history;
 mod kubeconfig;
+mod recover;
 mod status;
 mod token;
 
@@ -121,6 +122,18 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Go on without the voters that are gone for good
+    ///
+    /// Only for when more than half of the voters will never come back: makes this node the only voter, from which the
+    /// cluster grows new ones. Run it on one node, one that votes if there is any. Objects, the cluster's id and all
+    /// certificates stay. What the others have decided and this node has not heard of is given up.
+    Recover {
+        /// Do so although most voters answer, or a better node does
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Where the agent lives.
@@ -150,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Undo { object, change, force, home, place } => {
             folder(place, cli.config).and_then(|f| history::undo(&f, &object, &home, &change, force))
         }
+        Command::Recover { force, place } => folder(place, cli.config).and_then(|f| recover::run(&f, force)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -140,6 +140,7 @@ impl Election {
             Input::Propose { id, key, value } => self.propose(id, key, value),
             Input::Able(able) => self.able = able,
             Input::Resign => self.resign(),
+            Input::Begin(generation) => self.begin_generation(generation),
             Input::Tick => {}
         }
         self.pass_time();
@@ -295,8 +296,8 @@ impl Election {
         }
     }
 
-    /// Tells whether this node may campaign.
-    pub(super) fn votes(&self) -> bool {
+    /// Tells whether this node is a voter as far as it knows.
+    pub fn votes(&self) -> bool {
         self.is_seated(&self.ballot.voters)
     }
 

@@ -15,7 +15,7 @@ pub const MAX_MESSAGE: usize = MAX_ALL + 64 * 1024;
 const MAX_NAMED: usize = 64;
 /// The greatest term, version or number in a message: far above what a cluster can reach by counting, and far below
 /// where counting on would overflow.
-const MAX_NUMBER: u64 = 1 << 60;
+pub(super) const MAX_NUMBER: u64 = 1 << 60;
 
 /// What members say to each other about leading. The wire form is minicbor; numbers are never used again.
 ///

@@ -37,6 +37,7 @@ mod lead;
 mod machine;
 mod message;
 mod recall;
+mod recover;
 mod register;
 mod rule;
 mod save;
@@ -54,6 +55,7 @@ use crate::ids::{NodeId, Term};
 pub use machine::Election;
 pub use message::{BadMessage, MAX_MESSAGE, Message};
 pub use recall::Told;
+pub use recover::{Generation, RECOVERY};
 pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, OVERHEAD, Register, Registers, Stamp, settle, settled};
 pub use voters::{Ballot, FORMER_VOTERS, MOST_VOTERS, Voters, VotersId};
 
@@ -68,7 +70,7 @@ pub struct ProposalId(pub u64);
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// A member says something.
+    /// A member of the same generation says something.
     Received {
         /// Who.
         from: NodeId,
@@ -102,6 +104,8 @@ pub enum Input {
     /// Another voter should lead: this node does not get its work done, or is about to stop. Without another that is
     /// ready to, it goes on.
     Resign,
+    /// There is a newer generation of the cluster: a human has begun it here, or a member has proven it.
+    Begin(Generation),
     /// Time has passed.
     Tick,
 }

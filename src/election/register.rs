@@ -146,6 +146,21 @@ impl Holding {
         self.all = registers;
     }
 
+    /// Makes what is in effect no state of any leader, in a cluster that begins anew.
+    pub fn begin_anew(&mut self) {
+        for register in self.committed.values_mut() {
+            register.stamp = Stamp::default();
+        }
+        *self = Self { all: self.committed.clone(), committed: std::mem::take(&mut self.committed), ..Self::default() };
+    }
+
+    /// Keeps a register that no leader has written.
+    pub fn note(&mut self, key: &str, value: Vec<u8>) {
+        let register = Register { stamp: Stamp::default(), value };
+        self.all.insert(key.to_owned(), register.clone());
+        self.committed.insert(key.to_owned(), register);
+    }
+
     /// Takes the writes that lead from its own state to a newer one of the same term.
     pub fn extend(&mut self, registers: Registers) {
         self.stamp = self.stamp.max(newest(&registers));

@@ -115,6 +115,11 @@ impl Saver {
         free.into_iter().map(|w| Output::Send { to: w.to, message: w.message }).collect()
     }
 
+    /// Says nothing of what waits.
+    pub fn forget_what_waits(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Returns the message if it may leave now, else keeps it until what it depends on is durable.
     ///
     /// What answers for registers waits for both; all else for the ballot: a leader's writes go to others while its

@@ -31,6 +31,15 @@ pub struct Voters {
     #[cbor(n(3), with = "wire::seats", default)]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seats: BTreeMap<NodeId, u64>,
+    /// The generation of the cluster; all of one generation compare.
+    #[cbor(n(4), default)]
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first(generation: &u64) -> bool {
+    *generation == 0
 }
 
 /// Names one configuration; a newer one is greater.

@@ -9,7 +9,7 @@ use crate::election::{self, ProposalId, Undecided};
 use crate::features;
 use crate::ids::{NodeId, RequestId};
 use crate::time::{Mono, Now};
-use crate::trust::{Admission, ClusterSettings, Declined, JoinRequest, Member};
+use crate::trust::{Admission, ClusterSettings, Declined, JoinRequest, Member, Recovery};
 
 use super::message::{Ask, Message};
 use super::{Effect, Node};
@@ -43,6 +43,11 @@ pub(super) struct Admissions {
 impl Admissions {
     pub fn new(key: SigningKey, settings: ClusterSettings) -> Self {
         Self { key, settings, queue: VecDeque::new(), deciding: None, asked: BTreeMap::new(), asks: 0 }
+    }
+
+    /// Signs as this node.
+    pub fn sign(&self, recovery: &Recovery) -> Vec<u8> {
+        recovery.sign(&self.key)
     }
 
     /// Tells whether this node, should it lead, has nobody to admit just now.

@@ -59,6 +59,14 @@ pub enum Input {
     },
     /// This host has another address.
     Address(Ipv4Addr),
+    /// A human wants this node to be the first voter of a new generation of the cluster, since most voters are gone for
+    /// good. Answered by [`Effect::Recovered`].
+    Recover {
+        /// Correlates the answer.
+        id: RequestId,
+        /// Do so even if they are not gone.
+        force: bool,
+    },
     /// The agent is about to stop: if this node leads, another shall.
     Leave,
     /// Nothing has happened: go on with what the last turn left ([`super::Node::is_busy`]).
@@ -133,6 +141,13 @@ pub enum Effect {
     },
     /// These are the other members from now on, and where each was last known to be: name and mesh addresses.
     Peers(BTreeMap<NodeId, (String, Vec<SocketAddrV4>)>),
+    /// Answer one that wanted a new generation of the cluster: what has been done, or why not.
+    Recovered {
+        /// Which.
+        id: RequestId,
+        /// What.
+        result: Result<String, String>,
+    },
     /// Answer one that asked to be admitted.
     Admit {
         /// Which.

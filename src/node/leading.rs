@@ -6,17 +6,18 @@ use crate::election::{
     Ballot, Election, FORMER_VOTERS, Input, MOST_VOTERS, Output, ProposalId, Registers, Role, Timing,
 };
 use crate::features::{self, Feature};
-use crate::ids::{NodeId, Term};
+use crate::ids::{NodeId, RequestId, Term};
 use crate::time::{Mono, Now, Wall};
 use crate::trust::SignedMember;
 use crate::trust::member::REGISTERS;
 
-use super::message::Message;
 use super::{Effect, Node};
 
 /// The election, and since when this node leads.
 pub(super) struct Leading {
-    election: Election,
+    pub(super) election: Election,
+    /// Who waits for this node to lead the generation that it has begun, and what it is told then.
+    pub(super) recovering: Option<(RequestId, String)>,
     /// When this node's term of office began, while it lasts.
     since: Option<Mono>,
     /// The newest term, and when this node heard of it.
@@ -27,7 +28,7 @@ pub(super) struct Leading {
 impl Leading {
     pub fn new(me: NodeId, seed: u64, ballot: Ballot, registers: Registers) -> Self {
         let election = Election::new(me, seed, Timing::default(), ballot, registers);
-        Self { election, since: None, noticed: (Term(0), Wall(0)), proposals: 0 }
+        Self { election, recovering: None, since: None, noticed: (Term(0), Wall(0)), proposals: 0 }
     }
 
     /// Tells whether this node may decide.
@@ -92,7 +93,7 @@ impl Node {
     pub(super) fn elect(&mut self, now: Now, input: Input) {
         for output in self.leading.election.handle(now.mono, input) {
             match output {
-                Output::Send { to, message } => self.telling.say(to, Message::Election(message)),
+                Output::Send { to, message } => self.say_of_leading(to, message),
                 Output::Save { id, ballot, registers } => {
                     self.effects.push(Effect::Save { id, ballot, registers });
                 }
@@ -138,6 +139,7 @@ impl Node {
 
     fn take_office(&mut self, now: Now, term: Term) {
         tracing::info!(term = term.0, "elected");
+        self.recovered();
         self.term = self.term.max(term);
         self.leading.since = Some(now.mono);
         self.caretaking.give_up();

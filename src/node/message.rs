@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ids::Term;
 use crate::store::Standing;
+use crate::trust::recovery::MAX_RECOVERY_BYTES;
 use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
 use crate::{election, gossip, membership};
 
@@ -22,6 +23,10 @@ pub enum Message {
     Membership(membership::Message, gossip::Numbers),
     /// About leading.
     Election(election::Message),
+    /// About leading, in a generation of the cluster that is not the first.
+    ElectionOf(u64, election::Message),
+    /// What proves the sender's generation of the cluster: a signed [`crate::trust::Recovery`]; nothing in the first.
+    Recovery(Vec<u8>),
     /// About records.
     Gossip(gossip::Message),
     /// How far the sender has come. On the lane of records, so that what was sent before is known to be from before.
@@ -108,6 +113,8 @@ const LEVEL: u8 = 20;
 const MEMBERS: u8 = 21;
 const BEAT: u8 = 22;
 const STANDING: u8 = 16;
+const ELECTION_OF: u8 = 40;
+const RECOVERY: u8 = 41;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +172,8 @@ fn list(
 /// # Errors
 /// [`BadFrame`] if it is too long, of another version, or no list of [`MAX_MESSAGES`] messages at most.
 pub fn decode_on(lane: Lane, frame: &[u8]) -> Result<Vec<Message>, BadFrame> {
-    read(frame, |kind| (kind == u64::from(GOSSIP)) == (lane == Lane::Bulk))
+    let is_bulk = |kind| kind == u64::from(GOSSIP) || kind == u64::from(STANDING);
+    read(frame, |kind| is_bulk(kind) == (lane == Lane::Bulk))
 }
 
 /// Reads a frame, whatever lane it came on: [`decode_on`] says the rest.
@@ -219,6 +227,11 @@ impl Message {
                 (MEMBERSHIP, pair(&message.to_bytes(), &gossip::numbers_to_bytes(numbers)))
             }
             Self::Election(message) => (ELECTION, election::Message::to_bytes(message)),
+            Self::ElectionOf(generation, message) => {
+                let message = ByteVec::from(election::Message::to_bytes(message));
+                (ELECTION_OF, minicbor::to_vec((generation, message)).expect("a vector takes any number of bytes"))
+            }
+            Self::Recovery(proof) => (RECOVERY, proof.clone()),
             Self::Gossip(message) => (GOSSIP, message.to_bytes()),
             Self::Members(records) => {
                 let records: Vec<ByteVec> = records.iter().cloned().map(ByteVec::from).collect();
@@ -246,6 +259,12 @@ impl Message {
                 Self::Membership(message, gossip::numbers_of_bytes(numbers).map_err(bad)?)
             }
             ELECTION => Self::Election(election::Message::of_bytes(bytes).map_err(bad)?),
+            ELECTION_OF => {
+                let (generation, message): (u64, &minicbor::bytes::ByteSlice) = minicbor::decode(bytes).map_err(bad)?;
+                Self::ElectionOf(generation, election::Message::of_bytes(message).map_err(bad)?)
+            }
+            RECOVERY if bytes.len() > MAX_RECOVERY_BYTES => return Err(BadFrame(format!("{} bytes", bytes.len()))),
+            RECOVERY => Self::Recovery(bytes.to_vec()),
             GOSSIP => Self::Gossip(gossip::Message::of_bytes(bytes).map_err(bad)?),
             LEVEL => Self::Level(minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?),
             BEAT => {

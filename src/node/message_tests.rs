@@ -73,6 +73,8 @@ fn one_of_each() -> Vec<Message> {
     messages.extend([
         Message::Membership(membership::Message::Probe(7), numbers),
         Message::Election(election::Message::Newer { term: Term(3) }),
+        Message::ElectionOf(1 << 24, election::Message::Newer { term: Term(3) }),
+        Message::Recovery(vec![1, 2, 3]),
         Message::Standing {
             said: Said { standing: Standing { acked: 9, floor: 8, cleared: 7 }, blank: true },
             ask: true,
@@ -94,6 +96,16 @@ fn messages_come_back_in_order() {
     let meant: Vec<_> = messages[1..].iter().map(|m| format!("{m:?}")).collect();
     assert_eq!(said, meant);
     assert_eq!(decode(&encode(&[])).unwrap().len(), 0);
+}
+
+#[test]
+fn what_travels_on_a_lane_is_read_from_it_and_from_no_other() {
+    for message in one_of_each() {
+        let frame = encode(std::slice::from_ref(&message));
+        let other = if message.lane() == Lane::Bulk { Lane::Control } else { Lane::Bulk };
+        assert_eq!(decode_on(message.lane(), &frame).unwrap().len(), 1, "{message:?}");
+        assert_eq!(decode_on(other, &frame).unwrap().len(), 0, "{message:?}");
+    }
 }
 
 #[test]

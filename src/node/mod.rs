@@ -34,6 +34,7 @@ mod merging;
 mod notes;
 mod peers;
 mod placement;
+mod recovering;
 mod requests;
 mod shadow;
 mod telling;
@@ -255,6 +256,7 @@ impl Node {
             Input::Tick => self.tick(now),
             Input::Disk { trouble } => self.disk_changed(now, trouble),
             Input::Leave => self.leave(now),
+            Input::Recover { id, force } => self.recover(now, id, force),
             Input::Continue => {}
         }
         self.merge_arrivals(now);

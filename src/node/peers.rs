@@ -26,7 +26,7 @@ const EXCHANGE_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What is known of the other members.
 pub(super) struct Peers {
-    cluster: ClusterId,
+    pub cluster: ClusterId,
     seeds: Vec<SocketAddrV4>,
     pub members: Members,
     /// Records that another member has told and the registers here do not hold yet.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::gossip::{Gossip, Holdings, Input, Numbers, Origin, Output};
 use crate::ids::{NodeId, PersistId};
+use crate::membership;
 use crate::store::{Index, PARTS, Range, RecordId, Store, Sum, Verified};
 use crate::time::Now;
-use crate::{election, membership};
 
 use super::message::{Lane, Message};
 use super::shadow::Shadow;
@@ -120,7 +120,9 @@ impl Node {
                         self.gossip(now, Input::Heard { from, numbers });
                     }
                 }
-                Message::Election(message) => self.elect(now, election::Input::Received { from, message }),
+                Message::Election(message) => self.hear_of_leading(now, from, 0, message),
+                Message::ElectionOf(generation, message) => self.hear_of_leading(now, from, generation, message),
+                Message::Recovery(proof) => self.hear_of_recovery(now, from, &proof),
                 Message::Gossip(message) => {
                     if self.listens(now, from, &message) {
                         self.gossip(now, Input::Received { from, message });

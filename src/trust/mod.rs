@@ -10,6 +10,7 @@ mod base64_text;
 mod fixtures;
 pub mod kubeconfig;
 pub mod member;
+pub mod recovery;
 pub mod token;
 pub mod user;
 
@@ -17,6 +18,7 @@ pub use admission::{Admission, Declined, JoinRequest, Refused};
 pub use authority::Authority;
 pub use kubeconfig::{Context, Kubeconfig};
 pub use member::{BadMember, ClusterSettings, Member, Members, SignedMember};
+pub use recovery::Recovery;
 pub use token::{BadToken, Token, TokenId};
 pub use user::User;
 

@@ -216,7 +216,11 @@ async fn drive(mut door: Door, machine: Arc<Mutex<Machine>>) {
                 Effect::Persist { .. } | Effect::Save { .. } | Effect::Act(_) => {
                     unreachable!("the machine keeps those")
                 }
-                Effect::Send { .. } | Effect::Displaced { .. } | Effect::Peers(_) | Effect::Admit { .. } => {}
+                Effect::Send { .. }
+                | Effect::Displaced { .. }
+                | Effect::Peers(_)
+                | Effect::Admit { .. }
+                | Effect::Recovered { .. } => {}
             }
         }
     }

@@ -21,6 +21,7 @@ mod ledger;
 mod levels;
 mod network;
 mod offices;
+mod recovery;
 #[path = "../harness/seeds.rs"]
 mod seeds;
 #[path = "../sim/trace.rs"]

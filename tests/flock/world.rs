@@ -330,6 +330,7 @@ impl World {
                 Effect::Save { id, ballot, registers } => self.save(index, id, ballot, registers),
                 Effect::Peers(peers) => self.hosts[index].peers = peers.into_keys().collect(),
                 Effect::Admit { id, result } => self.admitted(id, result)?,
+                Effect::Recovered { result, .. } => self.line(format!("n{} recovers: {result:?}", index + 1)),
             }
         }
         Ok(())

@@ -156,6 +156,7 @@ pub fn elections() -> Vec<Vec<u8>> {
         version: 4,
         members: [member::id(1), member::id(2)].into(),
         seats: [(member::id(2), 5)].into(),
+        generation: 1 << 24,
     };
     let (term, held) = (Term(7), Stamp { term: Term(2), seq: 8 });
     let registers = Registers::from([("key".to_owned(), Register { stamp: held, value: b"value".to_vec() })]);

@@ -169,7 +169,7 @@ fn open(incarnation: u64, records: Vec<Vec<u8>>, now: Now) -> (Node, OpenReport)
     let mut config = config::config(incarnation, [1; 32]);
     // Of two voters one cannot lead: nobody acts on what is written.
     config.ballot.voters =
-        Voters { term: Term(0), version: 1, members: [id(FOUNDER), id(MAD)].into(), seats: [].into() };
+        Voters { term: Term(0), version: 1, members: [id(FOUNDER), id(MAD)].into(), ..Voters::default() };
     let register = |n| {
         let value = member(n).sign(&key(FOUNDER));
         (Member::register(&id(n)), Register { stamp: Stamp::default(), value })

@@ -243,7 +243,11 @@ impl World {
                     }
                 }
                 Effect::Displaced { .. } => return Err("alone: a sole member is never too old".into()),
-                Effect::Route(_) | Effect::Send { .. } | Effect::Peers(_) | Effect::Admit { .. } => {}
+                Effect::Route(_)
+                | Effect::Send { .. }
+                | Effect::Peers(_)
+                | Effect::Admit { .. }
+                | Effect::Recovered { .. } => {}
                 Effect::Save { id, ballot, registers } => {
                     // Files of their own, durable before the next thing happens.
                     self.ballot = ballot.or(self.ballot.take());

@@ -38,6 +38,8 @@ pub fn message_name(message: &Message) -> String {
     let text = format!("{message:?}");
     match message {
         Message::Membership(message, _) => first_word(&format!("{message:?}")),
+        Message::ElectionOf(_, message) => format!("ElectionOf{}", first_word(&format!("{message:?}"))),
+        Message::Recovery(_) => "Recovery".into(),
         Message::Election(message) => format!("Election{}", first_word(&format!("{message:?}"))),
         Message::Gossip(_) => {
             let inner = text.strip_prefix("Gossip(").unwrap_or(&text);

@@ -253,7 +253,8 @@ fn elections(genesis: &Genesis) -> Vec<Message> {
         Said::Newer { term },
         Said::HandOver { term },
     ];
-    all.into_iter().map(Message::Election).collect()
+    let later = Message::ElectionOf(1 << 24, Said::Newer { term });
+    all.into_iter().map(Message::Election).chain([later]).collect()
 }
 
 #[derive(Default)]

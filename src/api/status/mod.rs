@@ -98,6 +98,16 @@ impl Status {
         Self::new(403, "Forbidden", text).about(Details::of(key))
     }
 
+    /// 403: for administrators only.
+    pub fn admins_only() -> Self {
+        Self::new(403, "Forbidden", "only an administrator of the cluster may do this")
+    }
+
+    /// 409: refused as things are.
+    pub fn not_now(why: String) -> Self {
+        Self::new(409, "Conflict", why)
+    }
+
     /// 403: nobody acts for somebody else here.
     pub fn no_impersonation(name: &str) -> Self {
         let details = Details { name: name.to_owned(), kind: "users", ..Details::default() };

@@ -3,6 +3,7 @@
 mod check;
 mod letting_go;
 mod links;
+mod recover;
 mod sim;
 mod stories;
 mod wire;

@@ -8,7 +8,7 @@ use crate::ids::Term;
 
 fn samples() -> Vec<Message> {
     let seats = [(node(2), 77)].into();
-    let voters = Voters { term: Term(3), version: 4, members: nodes([1, 2, 3]), seats };
+    let voters = Voters { term: Term(3), version: 4, members: nodes([1, 2, 3]), seats, generation: 1 << 24 };
     let held = Stamp { term: Term(2), seq: 8 };
     let registers = Registers::from([("key".to_owned(), Register { stamp: held, value: b"value".to_vec() })]);
     let term = Term(7);

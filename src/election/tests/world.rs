@@ -8,7 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 use crate::election::rule::Rule;
 use crate::election::{
-    Ballot, Election, Input, Message, Output, ProposalId, Register, Registers, Role, Stamp, Timing, Undecided, Voters,
+    Ballot, Election, Generation, Input, Message, Output, ProposalId, Register, Registers, Role, Stamp, Timing,
+    Undecided, Voters,
 };
 use crate::ids::{NodeId, Term};
 use crate::time::Mono;
@@ -32,6 +33,7 @@ enum Event {
     Tick,
     Message {
         from: NodeId,
+        generation: u64,
         bytes: Vec<u8>,
     },
     /// The disk has the ballot, then the registers, then says so.
@@ -60,6 +62,8 @@ pub struct World {
     pub faults: Faults,
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub rng: StdRng,
+    /// All generations that were begun, by number.
+    generations: BTreeMap<u64, Generation>,
     pub most: usize,
     pub broken: Option<Rule>,
     queue: BTreeMap<(u64, u64), (NodeId, u64, Event)>,
@@ -94,6 +98,7 @@ impl World {
             faults,
             cut: BTreeSet::new(),
             rng: StdRng::seed_from_u64(seed),
+            generations: BTreeMap::new(),
             most: 3,
             broken: None,
             queue: BTreeMap::new(),
@@ -197,7 +202,12 @@ impl World {
         let up = node.machine.is_some();
         match event {
             _ if !up => {}
-            Event::Message { from, bytes } => {
+            Event::Message { from, generation, .. }
+                if generation != self.nodes[&to].machine.as_ref().unwrap().generation() =>
+            {
+                self.prove(from, to);
+            }
+            Event::Message { from, bytes, .. } => {
                 let message = Message::of_bytes(&bytes).unwrap();
                 self.input(to, Input::Received { from, message });
             }
@@ -221,7 +231,7 @@ impl World {
     pub fn input(&mut self, to: NodeId, input: Input) {
         let now = Mono(Duration::from_millis(self.now));
         let Some(machine) = self.nodes.get_mut(&to).unwrap().machine.as_mut() else { return };
-        let before = machine.committed().clone();
+        let before = if matches!(input, Input::Begin(_)) { Registers::new() } else { machine.committed().clone() };
         let outputs = machine.handle(now, input);
         for (key, register) in before {
             let after = machine.committed().get(&key);
@@ -273,10 +283,11 @@ impl World {
             dice if dice < self.faults.lost + self.faults.doubled => 2,
             _ => 1,
         };
+        let generation = self.nodes[&from].machine.as_ref().unwrap().generation();
         *self.count.entry(["lost", "sent", "doubled"][times]).or_default() += 1;
         for _ in 0..times {
             let delay = self.rng.random_range(1..=self.faults.delay.max(1));
-            self.later(to.0[0], delay, Event::Message { from, bytes: message.to_bytes() });
+            self.later(to.0[0], delay, Event::Message { from, generation, bytes: message.to_bytes() });
         }
     }
 
@@ -344,6 +355,39 @@ impl World {
         assert!(up, "one proposes at nodes that run");
         self.input(node(n), Input::Propose { id: ProposalId(id), key: key.to_owned(), value });
         id
+    }
+
+    /// A human begins a new generation at a node. What it does not know is given up.
+    pub fn recover(&mut self, n: u8) {
+        let machine = self.machine(n);
+        let (known, term) = (machine.generation(), machine.next_generations_term(u64::from(n) << 10));
+        let number = ((known >> 24) + 1) << 24 | u64::from(n);
+        let generation = Generation { number, term, first: node(n), proof: vec![n] };
+        self.generations.insert(number, generation.clone());
+        self.decided.clear();
+        self.shown.clear();
+        self.input(node(n), Input::Begin(generation));
+    }
+
+    /// Tells a node once more of the generation that it is in.
+    pub fn begin_again(&mut self, n: u8) {
+        let generation = self.generations[&self.machine(n).generation()].clone();
+        self.input(node(n), Input::Begin(generation));
+    }
+
+    pub fn newest_generation(&self) -> u64 {
+        self.generations.keys().next_back().copied().unwrap_or_default()
+    }
+
+    /// Two of different generations have met: the newer is proven to the one that is behind.
+    fn prove(&mut self, a: NodeId, b: NodeId) {
+        let of = |n: &NodeId| self.nodes[n].machine.as_ref().map(Election::generation);
+        let (Some(first), Some(second)) = (of(&a), of(&b)) else { return };
+        let behind = if first < second { a } else { b };
+        if first != second && self.reaches(&a, &b) {
+            let generation = self.generations[&first.max(second)].clone();
+            self.input(behind, Input::Begin(generation));
+        }
     }
 
     /// The established leaders, newest term last.

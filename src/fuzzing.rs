@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::disk::{Files, Identity, Joining, Log, MemoryFiles, Registry, Vote, identity, sealed};
+use crate::disk::{Files, Identity, Joining, Log, MemoryFiles, Registry, Vote, identity, registry, sealed};
 use crate::node::message::{self, Lane};
 use crate::object::patch::PatchType;
 use crate::object::selector::FieldSelector;
@@ -18,7 +18,7 @@ use crate::{election, gossip, membership, store};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("frame", frame),
     ("gossip", |bytes| again(gossip::Message::of_bytes(bytes).ok(), gossip::Message::to_bytes)),
     ("numbers", |bytes| again(gossip::numbers_of_bytes(bytes).ok(), gossip::numbers_to_bytes)),
@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("certificate", |bytes| drop(User::of_der(bytes))),
     ("log", log),
     ("sealed", sealed_file),
+    ("journal", |bytes| _ = registry::fuzz(bytes)),
     ("json", |bytes| create(bytes, "application/json")),
     ("yaml", |bytes| create(bytes, "application/yaml")),
     ("patch", patch),

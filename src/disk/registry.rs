@@ -173,6 +173,29 @@ pub fn read(files: &(impl Files + ?Sized), name: &str) -> Result<Option<Registry
     Ok(Some(registry))
 }
 
+/// Reads a journal as one that goes on from an empty file, each of its checksums made right, so that a fuzzer gets behind
+/// them. Returns how many saves it has.
+#[doc(hidden)]
+pub fn fuzz(payloads: &[u8]) -> usize {
+    let mut files = super::memory::MemoryFiles::default();
+    let mut ledger = Ledger::new(Registry::default());
+    ledger.save(&mut files, &Registry::default()).expect("memory can be written");
+    let Ok(Some((sum, _))) = sealed::sum(&files, REGISTERS) else { return 0 };
+    let (mut journal, mut last, mut rest) = (sum.to_le_bytes().to_vec(), sum, payloads);
+    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+        let (payload, behind) = behind.split_at(usize::from(u16::from_le_bytes(*length)).min(behind.len()));
+        last = checksum(last, payload);
+        journal.extend(u32::try_from(payload.len()).expect("two bytes").to_le_bytes());
+        journal.extend(last.to_le_bytes());
+        journal.extend(payload);
+        rest = behind;
+    }
+    files.append(REGISTERS_LOG, &journal).expect("memory can be written");
+    files.append(REGISTERS_LOG_COPY, payloads).expect("memory can be written");
+    assert!(matches!(read(&files, REGISTERS), Ok(Some(_))), "a journal never costs the file");
+    saves(&journal, sum).len()
+}
+
 /// Reads the saves of a journal that goes on from the file of that checksum.
 fn saves(journal: &[u8], sum: u32) -> Vec<Save> {
     let (mut saves, mut last) = (Vec::new(), sum);
@@ -230,6 +253,15 @@ mod tests {
 
     fn found(files: &MemoryFiles) -> Option<Registry> {
         read(files, REGISTERS).expect("is whole")
+    }
+
+    #[test]
+    fn what_the_fuzz_target_is_given_is_read() {
+        let save = Save { edits: vec![edit("a", None, &register(1, "abc"))], known: Some(Stamp::default()) };
+        let payload = minicbor::to_vec(save).expect("a vector takes it");
+        let frame = [&u16::try_from(payload.len()).expect("short").to_le_bytes()[..], &payload].concat();
+        assert_eq!(fuzz(&[&frame[..], &frame, b"\x05\x00nodes"].concat()), 2);
+        assert_eq!((fuzz(b""), fuzz(b"\xff\xffx")), (0, 0));
     }
 
     #[test]

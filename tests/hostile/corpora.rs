@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use minicbor::Encoder;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skein::disk::{Files as _, Log, MemoryFiles};
@@ -95,6 +96,7 @@ fn seeds_are_as_committed_or_are_written() {
         let folder = corpus(target);
         fs::create_dir_all(&folder).unwrap();
         for (n, seed) in seeds.into_iter().enumerate() {
+            assert!(target != "journal" || skein::disk::registry::fuzz(&seed) > 0, "a journal that is read");
             fs::write(folder.join(format!("seed{n:02}")), seed).unwrap();
         }
     }
@@ -153,6 +155,7 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 "\u{3}{\"key\":\"00\",\"cluster\":\"00\"}",
             ]),
         ),
+        ("journal", vec![journal(&[("a", 0, 0, "abcdef"), ("a", 1, 2, "x")]), journal(&[("b", 5, u64::MAX, "")])]),
         ("json", text(&[POD_JSON, "\u{3}{\"a\":[1,2.5,-3,1e999,\"\\ud800\"]}", "\u{7}[[[[[[[[[[[[[[[["])),
         ("yaml", text(&[POD_YAML, "\u{3}a: &a [x,x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n", "\u{5}? [a]\n: !!binary aGk=\n"])),
         ("patch", text(PATCHES)),
@@ -178,6 +181,20 @@ const PATCHES: &[&str] = &[
     "\u{2}{\"spec\":{\"template\":{\"spec\":{\"$setElementOrder/containers\":[{\"name\":\"web\"}],\"containers\":[{\"$patch\":\"delete\",\"name\":\"web\"}]}}}}",
     "\u{2}{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"a.b/c\"],\"$retainKeys\":[\"name\"]}}",
 ];
+
+/// The saves of a journal of registers, one edit each: which key, how much of head and tail stays, what is between.
+fn journal(saves: &[(&str, u64, u64, &str)]) -> Vec<u8> {
+    let save = |(key, head, tail, middle): &(&str, u64, u64, &str)| {
+        let mut e = Encoder::new(Vec::new());
+        e.map(1).unwrap().u8(0).unwrap().array(1).unwrap().map(5).unwrap().u8(0).unwrap().str(key).unwrap();
+        e.u8(1).unwrap().map(2).unwrap().u8(0).unwrap().u64(3).unwrap().u8(1).unwrap().u64(7).unwrap();
+        e.u8(2).unwrap().u64(*head).unwrap().u8(3).unwrap().u64(*tail).unwrap();
+        e.u8(4).unwrap().bytes(middle.as_bytes()).unwrap();
+        let payload = e.into_writer();
+        [&u16::try_from(payload.len()).unwrap().to_le_bytes()[..], &payload].concat()
+    };
+    saves.iter().flat_map(save).collect()
+}
 
 /// The gossip message in a frame.
 fn inner(frame: &[u8]) -> Vec<u8> {

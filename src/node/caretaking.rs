@@ -228,7 +228,7 @@ impl Node {
         if office == Office::Caretaker {
             return self.caretaking.may_bind(pod);
         }
-        if self.store.maker(pod.uid).is_none_or(|maker| maker == self.store.node_id()) {
+        if self.store.is_made_here(pod.uid) {
             return true;
         }
         if !is_made_by_caretaker(pod) {

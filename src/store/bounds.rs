@@ -5,7 +5,7 @@ use super::graves::MOST_SEALED;
 use super::leaves::MAX_DEPTH;
 use super::parts::Birth;
 use super::plan::MAX_OBJECT_BYTES;
-use super::record::Body;
+use super::record::{Body, Record};
 use super::scan::MAX_PARENTS;
 
 /// The most bytes of an object's name, as upstream has it.
@@ -17,11 +17,15 @@ pub const MAX_FIELDS: usize = 4_096;
 /// The most finalizers of an object.
 pub const MAX_FINALIZERS: usize = 1_024;
 
-/// Checks what a record says, all but an Event's object and a change's chunk.
+/// Checks a record, all but an Event's object and a change's chunk.
 ///
 /// # Errors
-/// What is out of bounds.
-pub fn check(body: &Body, raw: &[u8]) -> Result<(), &'static str> {
+/// What is out of bounds, or why it cannot be read.
+pub fn within(record: &Record) -> Result<(), String> {
+    check(&record.body, &record.raw).map_err(|reason| record.body.reason().unwrap_or(reason).to_owned())
+}
+
+fn check(body: &Body, raw: &[u8]) -> Result<(), &'static str> {
     match body {
         Body::Change { parents: Some(parents), .. } if parents.len() > MAX_PARENTS => Err("it builds on too many"),
         Body::Change { birth: Some(birth), .. } | Body::Tombstone { birth, .. } => check_birth(birth),

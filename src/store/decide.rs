@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::ids::{NodeId, Term, Uid};
+use crate::ids::{Term, Uid};
 use crate::object::{Key, kinds};
 
 use super::bounds::MAX_FIELDS;
@@ -13,7 +13,7 @@ use super::change::{Author, Precondition, Rejected};
 use super::class::{self, StatusClass};
 use super::parts::{Object, to_json};
 use super::plan::{Plan, Planned, Write, check_size, sized_json};
-use super::record::Record;
+use super::record::{Body, Record};
 use super::register::{Register, Slot, Stamp, Told};
 use super::render::{observation, render};
 use super::state::Store;
@@ -109,10 +109,12 @@ impl Store {
         entry.value()["metadata"]["annotations"][NODE_ID].as_str().map(str::to_owned)
     }
 
-    /// Returns which node made an object.
-    pub fn maker(&self, uid: Uid) -> Option<NodeId> {
-        let first = self.objects.get(&uid)?.changes.first()?;
-        Record::read(Arc::clone(&first.record)).ok().map(|record| record.author)
+    /// Tells whether this node made an object and nobody else did. Of one whose history was cut nobody can tell.
+    pub fn is_made_here(&self, uid: Uid) -> bool {
+        let Some(object) = self.objects.get(&uid).filter(|object| object.epoch.is_none()) else { return false };
+        let records = object.changes.iter().filter_map(|change| Record::read(Arc::clone(&change.record)).ok());
+        let mut births = records.filter(|record| matches!(record.body, Body::Change { birth: Some(_), .. }));
+        births.all(|birth| birth.author == self.scribe.node)
     }
 
     /// Returns the highest round of caretakers that this node knows of, 0 if there was none.

@@ -5,19 +5,19 @@
 //! as their change chunks and brought to life through [`Cache`] only to be changed or merged.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ROOT, ReadDoc, ScalarValue, legacy};
+use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ROOT, ReadDoc, ScalarValue};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{NodeId, Uid};
 
 use super::epoch::{Name, Serial};
+use super::guard::guarded;
 use super::leaves::{self, Delta, Leaf, Leaves};
 use super::leb::Reader;
 use super::lineage::{Lineage, Misfit};
-use super::scan::{self, Scanned};
+use super::scan::{self, Put, Scanned};
 
 /// What a peer's change may cost to apply: one for each operation, and five more for each operation that it replaces.
 /// That much takes some 50 ms at most; ours write no more at once ([`Document::affordable`]).
@@ -146,8 +146,8 @@ impl Chunk {
         if !self.change.deps().is_empty() {
             return None;
         }
-        let ops = scanned(self.change.raw_bytes()).ok()?.ops;
-        ops.into_iter().map(|op| Some((op.key.to_owned(), leaf_of(scalar_of(op.put?)?)?))).collect()
+        let delta = self.delta().ok()?;
+        delta.into_iter().map(|(path, leaf)| Some((path, leaf?))).collect()
     }
 
     /// Returns the hashes of the changes that it builds on.
@@ -160,19 +160,11 @@ impl Chunk {
     /// # Errors
     /// [`DocumentError::Unreadable`] if its operations cannot be read.
     pub fn delta(&self) -> Result<Delta, DocumentError> {
-        let expanded = guarded(|| self.change.decode()).map_err(DocumentError::Unreadable)?;
         let mut delta = BTreeMap::new();
-        for operation in expanded.operations {
-            let (legacy::ObjectId::Root, legacy::Key::Map(path)) = (operation.obj, operation.key) else { continue };
-            match operation.action {
-                legacy::OpType::Put(value) => {
-                    delta.extend(leaf_of(value).map(|leaf| (path.to_string(), Some(leaf))));
-                }
-                legacy::OpType::Delete => {
-                    delta.insert(path.to_string(), None);
-                }
-                // Nothing of ours does anything else; a peer's is as if it were not there.
-                _ => {}
+        for op in scanned(self.change.raw_bytes())?.ops {
+            match op.put {
+                Some(put) => delta.extend(leaf_in(put).map(|leaf| (op.key.to_owned(), Some(leaf)))),
+                None => drop(delta.insert(op.key.to_owned(), None)),
             }
         }
         Ok(delta.into_iter().collect())
@@ -360,18 +352,19 @@ fn scalar(leaf: &Leaf) -> ScalarValue {
     }
 }
 
-/// Reads a scalar by the number of its type in a change's columns.
-fn scalar_of((kind, bytes): (u64, &[u8])) -> Option<ScalarValue> {
+/// Reads a leaf by the number of its scalar's type in a change's columns. Nothing of ours writes those that are none; a
+/// peer's are as if they were not there.
+fn leaf_in((kind, bytes): Put<'_>) -> Option<Leaf> {
     let mut input = Reader(bytes);
     Some(match kind {
-        0 => ScalarValue::Null,
-        1 => ScalarValue::Boolean(false),
-        2 => ScalarValue::Boolean(true),
-        3 => ScalarValue::Uint(input.unsigned().ok()?),
-        4 => ScalarValue::Int(input.signed().ok()?),
-        5 => ScalarValue::F64(f64::from_le_bytes(bytes.try_into().ok()?)),
-        6 => ScalarValue::Str(std::str::from_utf8(bytes).ok()?.into()),
-        7 => ScalarValue::Bytes(bytes.to_vec()),
+        0 => Leaf::Null,
+        1 => Leaf::Bool(false),
+        2 => Leaf::Bool(true),
+        3 => Leaf::Uint(input.unsigned().ok()?),
+        4 => Leaf::Int(input.signed().ok()?),
+        5 => Leaf::Float(f64::from_le_bytes(bytes.try_into().ok()?)),
+        6 => Leaf::Text(std::str::from_utf8(bytes).ok()?.into()),
+        7 => Leaf::Json(bytes.to_vec()),
         _ => return None,
     })
 }
@@ -388,7 +381,7 @@ pub(super) fn leaves_in(items: automerge::iter::MapRange<'_>) -> Leaves {
     items.filter_map(leaf).collect()
 }
 
-/// Reads a leaf. Nothing of ours writes those that are none; a peer's are as if they were not there.
+/// Reads a leaf of a live document, as [`leaf_in`] does from a change.
 pub(super) fn leaf_of(value: ScalarValue) -> Option<Leaf> {
     Some(match value {
         ScalarValue::Null => Leaf::Null,
@@ -404,11 +397,6 @@ pub(super) fn leaf_of(value: ScalarValue) -> Option<Leaf> {
 
 fn scanned(bytes: &[u8]) -> Result<Scanned<'_>, DocumentError> {
     scan::scan(bytes).map_err(|e| DocumentError::Unreadable(e.to_string()))
-}
-
-/// Runs what may panic on a peer's bytes.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| "automerge panicked".into())
 }
 
 /// How many documents are kept alive.

@@ -4,7 +4,8 @@
 
 use automerge::{ROOT, ReadDoc, Value};
 
-use super::document::{Actor, Document, Hash, guarded, leaf_of, leaves_in};
+use super::document::{Actor, Document, Hash, leaf_of, leaves_in};
+use super::guard::guarded;
 use super::leaves::{Leaf, Leaves};
 
 /// How many sides are looked at; more come only of a cluster in as many pieces.

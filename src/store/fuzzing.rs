@@ -7,6 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 use super::document::{Actor, Chunk, Document};
+pub use super::guard::guarded;
 use super::leaves::Leaf;
 use super::record::{CONTEXT, Verified};
 use super::state::{Config, Store};

@@ -142,11 +142,8 @@ impl Store {
     }
 
     fn take_in_or_refuse(&mut self, record: &Record) -> Result<Merged, MergeError> {
-        let taken = match bounds::check(&record.body, &record.raw) {
-            Ok(()) => self.take_in(record.clone()),
-            Err(reason) => Err(MergeError::Bounds(record.body.reason().unwrap_or(reason).to_owned())),
-        };
-        taken.map_err(|error| self.refused(record, error))
+        let within = bounds::within(record).map_err(MergeError::Bounds);
+        within.and_then(|()| self.take_in(record.clone())).map_err(|error| self.refused(record, error))
     }
 
     fn take_in(&mut self, record: Record) -> Result<Merged, MergeError> {

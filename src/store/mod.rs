@@ -61,6 +61,7 @@ mod fork;
 #[doc(hidden)]
 pub mod fuzzing;
 mod graves;
+mod guard;
 pub mod history;
 mod holdings;
 mod horizon;

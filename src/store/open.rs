@@ -91,10 +91,7 @@ impl Store {
                 // A run never has the number of an earlier one, whatever the clock says.
                 config.incarnation = config.incarnation.max(record.incarnation.saturating_add(1));
             }
-            let within = |record: Record| match bounds::check(&record.body, &record.raw) {
-                Ok(()) => Ok(record),
-                Err(reason) => Err(record.body.reason().unwrap_or(reason).to_owned()),
-            };
+            let within = |record: Record| bounds::within(&record).map(|()| record);
             let sorted = sorted.and_then(within).and_then(|record| match &record.body {
                 Body::Ceiling { ceiling: found } => {
                     if *found > ceiling {

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use minicbor::Encoder;
 use skein::node::message::{Lane, MAX_FRAME_BYTES};
-use skein::store::fuzzing::chunk_of;
+use skein::store::fuzzing::{self, chunk_of};
 
 use crate::craft::{batch, birth, body, frame, leb, record, signed_leb};
 use crate::member::{actor, made_up};
@@ -34,6 +34,7 @@ fn child() {
         assert!(grown < 64 << 10, "{name}: grown by {grown} KiB");
     }
     worst.iter().for_each(|(name, (count, longest))| println!("{name}: {count} inputs, {longest:?} at most"));
+    assert!(fuzzing::guarded::<()>(|| panic!("as Automerge does")).is_err(), "and nothing of it on stderr");
     victim.wait(Duration::from_secs(1));
     assert!(victim.node.refused_records() > 10, "{:?}", victim.counts);
     for compact in [false, true] {

@@ -10,7 +10,7 @@
 //! | 1 | all up to clusters of several nodes; such a build tells no level |
 //! | 2 | nothing: such a build knows of levels, and tells its own |
 //! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
-//! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`] |
+//! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`], [`Feature::Leases`] |
 
 /// This build's level.
 pub const LEVEL: u32 = 4;
@@ -32,6 +32,8 @@ pub enum Feature {
     FiveVoters,
     /// Generations of the cluster, begun by a human when most voters are gone for good.
     Generations,
+    /// Leases as quorum registers, and letting go of registers.
+    Leases,
 }
 
 impl Feature {
@@ -39,7 +41,7 @@ impl Feature {
     pub fn level(self) -> u32 {
         match self {
             Self::Epochs | Self::Horizon | Self::Caretakers => 3,
-            Self::FiveVoters | Self::Generations => 4,
+            Self::FiveVoters | Self::Generations | Self::Leases => 4,
         }
     }
 

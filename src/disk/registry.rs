@@ -32,7 +32,8 @@ struct Edit {
     key: String,
     #[n(1)]
     stamp: Stamp,
-    /// How many bytes at the beginning and at the end of the value are as they were.
+    /// How many bytes at the beginning and at the end of the value are as they were, or as they are of the register that
+    /// is known to be in effect.
     #[n(2)]
     head: u64,
     #[n(3)]
@@ -54,7 +55,7 @@ struct Save {
 
 /// What is on disk, and how to go on from there.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub struct Ledger {
     durable: Registry,
     /// `None`: the file is to be written anew.
     journal: Option<Journal>,
@@ -141,12 +142,18 @@ fn difference(before: &Registry, now: &Registry) -> Option<Save> {
         return None;
     }
     let changed = now.registers.iter().filter(|(key, register)| base.get(*key) != Some(register));
-    let edits = changed.map(|(key, register)| edit(key, base.get(key), register)).collect();
+    let edits = changed.map(|(key, register)| edit(key, before_of(&base, key), register)).collect();
     Some(Save { edits, known })
 }
 
-fn edit(key: &str, before: Option<&Register>, now: &Register) -> Edit {
-    let (old, new) = (before.map_or(&[][..], |register| &register.value), &now.value);
+/// Returns what a register said; one that is not known to be in effect goes on from what is.
+fn before_of<'a>(registers: &'a Registers, key: &str) -> &'a [u8] {
+    let settled = || registers.get(election::settled_name(key)?);
+    registers.get(key).or_else(settled).map_or(&[][..], |register| &register.value)
+}
+
+fn edit(key: &str, old: &[u8], now: &Register) -> Edit {
+    let new = &now.value;
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
     let middle = new[head..new.len() - tail].to_vec();
@@ -214,7 +221,7 @@ fn saves(journal: &[u8], sum: u32) -> Vec<Save> {
 }
 
 fn apply(registers: &mut Registers, edit: Edit) -> bool {
-    let old = registers.get(&edit.key).map_or(&[][..], |register| &register.value);
+    let old = before_of(registers, &edit.key);
     let (Ok(head), Ok(tail)) = (usize::try_from(edit.head), usize::try_from(edit.tail)) else { return false };
     if head.checked_add(tail).is_none_or(|kept| kept > old.len()) {
         return false;

@@ -56,7 +56,7 @@ pub use machine::Election;
 pub use message::{BadMessage, MAX_MESSAGE, Message};
 pub use recall::Told;
 pub use recover::{Generation, RECOVERY};
-pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, OVERHEAD, Register, Registers, Stamp, settle, settled};
+pub use register::{MAX_ALL, MAX_KEY, MAX_VALUE, OVERHEAD, Register, Registers, Stamp, settle, settled, settled_name};
 pub use voters::{Ballot, FORMER_VOTERS, MOST_VOTERS, Voters, VotersId};
 
 /// Numbers saves, in order.

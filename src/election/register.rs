@@ -268,6 +268,11 @@ pub fn settle(disk: &mut Registers, known: Stamp) {
     disk.extend(settled);
 }
 
+/// Returns the name that a register on disk has once it is known to be in effect, if it is not yet.
+pub fn settled_name(name: &str) -> Option<&str> {
+    name.strip_prefix(PENDING)
+}
+
 /// Returns up to which write what the disk had as not known to be in effect (`before`) is known to be (`now`).
 pub fn settled(before: &Registers, now: &Registers) -> Option<Stamp> {
     let pending =

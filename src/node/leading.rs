@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::election::{
-    Ballot, Election, FORMER_VOTERS, Input, MOST_VOTERS, Output, ProposalId, Registers, Role, Timing,
+    Ballot, Election, FORMER_VOTERS, Input, MOST_VOTERS, Output, ProposalId, Registers, Role, Stamp, Timing,
 };
 use crate::features::{self, Feature};
 use crate::ids::{NodeId, RequestId, Term};
@@ -74,6 +74,11 @@ impl Leading {
         members.map(|(_, register)| &register.value)
     }
 
+    /// Returns up to which write all is in effect, as far as this node knows.
+    pub fn in_effect(&self) -> Stamp {
+        self.election.in_effect()
+    }
+
     /// Returns the registers that are in effect.
     pub fn registers(&self) -> &Registers {
         self.election.committed()
@@ -103,6 +108,7 @@ impl Node {
                      and is no voter until a leader makes it one"
                 ),
                 Output::Committed(new) => {
+                    self.show_leases(now, &new);
                     if self.read_members() {
                         self.members_changed(now);
                     } else if new.contains_key(features::REGISTER) {
@@ -113,6 +119,7 @@ impl Node {
                 Output::Decided { id, result } => {
                     self.rise_decided(id);
                     self.horizon_decided(id, result);
+                    self.lease_decided(now, id, result);
                     self.decided(now, id, result);
                 }
             }
@@ -154,6 +161,7 @@ impl Node {
         self.placement.rest();
         self.refresh_reaches(now);
         self.nobody_can_be_admitted();
+        self.no_lease_can_be_decided(now);
     }
 
     /// Wakes controllers and scheduler with all there is.

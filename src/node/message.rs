@@ -15,6 +15,8 @@ use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
 use crate::{election, gossip, membership};
 
 pub use super::horizon::Said;
+use super::leases::record;
+pub use super::leases::record::{LeaseWrite, Refusal};
 
 /// One thing said to a peer.
 #[derive(Clone, Debug)]
@@ -49,6 +51,21 @@ pub enum Message {
         id: u64,
         /// What.
         answer: Result<Admission, Declined>,
+    },
+    /// Asks the leader to write a Lease. Answered by [`Message::LeaseAnswer`] with the same number, if at all. Only from
+    /// [`crate::features::Feature::Leases`] on.
+    LeaseAsk {
+        /// Correlates the answer.
+        id: u64,
+        /// What is to be written.
+        write: LeaseWrite,
+    },
+    /// Answers: where it stands among the leader's writes, or why it is not decided.
+    LeaseAnswer {
+        /// Which.
+        id: u64,
+        /// What.
+        answer: Result<election::Stamp, Refusal>,
     },
     /// The sender's feature level; goes with everything about being alive.
     Level(u32),
@@ -115,6 +132,8 @@ const BEAT: u8 = 22;
 const STANDING: u8 = 16;
 const ELECTION_OF: u8 = 40;
 const RECOVERY: u8 = 41;
+const LEASE_ASK: u8 = 32;
+const LEASE_ANSWER: u8 = 33;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -242,6 +261,8 @@ impl Message {
                 (BEAT, minicbor::to_vec((term.0, count)).expect("a vector takes any number of bytes"))
             }
             Self::Standing { said, ask } => (STANDING, standing(*said, *ask)),
+            Self::LeaseAsk { id, write } => (LEASE_ASK, record::write_asked(*id, write)),
+            Self::LeaseAnswer { id, answer } => (LEASE_ANSWER, record::write_answered(*id, *answer)),
             Self::Ask { id, ask: Ask::Join(request) } => (ASK_JOIN, numbered(*id, request)),
             Self::Answer { id, answer: Ok(admission) } => (ANSWER, numbered(*id, admission)),
             Self::Answer { id, answer: Err(declined) } => (REFUSAL, numbered(*id, declined)),
@@ -278,6 +299,14 @@ impl Message {
             STANDING => {
                 let (said, ask) = read_standing(bytes).map_err(bad)?;
                 Self::Standing { said, ask }
+            }
+            LEASE_ASK => {
+                let (id, write) = record::read_asked(bytes).map_err(bad)?;
+                Self::LeaseAsk { id, write }
+            }
+            LEASE_ANSWER => {
+                let (id, answer) = record::read_answered(bytes).map_err(bad)?;
+                Self::LeaseAnswer { id, answer }
             }
             ASK_JOIN => {
                 let (id, request) = read_numbered(bytes)?;

@@ -28,6 +28,7 @@ mod duty;
 mod health;
 mod horizon;
 mod leading;
+pub mod leases;
 mod levels;
 mod local;
 mod merging;
@@ -71,6 +72,7 @@ use duty::Duty;
 use health::Health;
 use horizon::Horizons;
 use leading::Leading;
+use leases::Leases;
 use levels::Levels;
 use notes::Recorder;
 use peers::Peers;
@@ -141,6 +143,7 @@ pub struct Node {
     admissions: Admissions,
     arrivals: Arrivals,
     levels: Levels,
+    leases: Leases,
     health: Health,
     epochs: epochs::Epochs,
     horizons: Horizons,
@@ -192,6 +195,7 @@ impl Node {
             admissions: Admissions::new(key, config.settings),
             arrivals: Arrivals::default(),
             levels: Levels::new(config.level),
+            leases: Leases::new(run),
             health: Health::default(),
             epochs: epochs::Epochs::default(),
             seen: store.snapshot().revision(),
@@ -211,6 +215,7 @@ impl Node {
         };
         node.read_members();
         node.learn_horizon(now);
+        node.show_all_leases(now);
         (node, report)
     }
 
@@ -273,6 +278,8 @@ impl Node {
         self.gossip(now, gossip::Input::Tick);
         self.give_up_on_answers(now);
         self.look_after_duty(now);
+        self.give_up_on_leases(now);
+        self.keep_leases(now);
         self.raise_level(now);
         self.doubt_connections(now);
         self.take_care(now);
@@ -364,6 +371,21 @@ impl Node {
         change: Change,
         waiter: Waiter,
     ) -> Result<(), Rejected> {
+        if self.is_decided(change.key()) {
+            return self.ask_for_lease(now, change, waiter);
+        }
+        self.commit_document(now, author, user, change, waiter)
+    }
+
+    /// Commits a change to an object that the store decides on.
+    fn commit_document(
+        &mut self,
+        now: Now,
+        author: Author,
+        user: Option<String>,
+        change: Change,
+        waiter: Waiter,
+    ) -> Result<(), Rejected> {
         let term = if author == Author::Caretaker { Term(self.caretaking.round()) } else { self.term };
         match self.store.commit_for(now, author, user, term, change)? {
             Receipt::Pending(ticket) => {
@@ -394,6 +416,7 @@ impl Node {
 
     /// Gathers the outputs of this turn: what must be written, what is shown, answers, then the rest.
     fn outputs(&mut self, now: Now) -> Vec<Effect> {
+        self.answer_leases(now);
         self.tell_news(now);
         self.say_standing_to_all(now, false);
         let mut effects = self.horizons.take_displaced();

@@ -131,6 +131,8 @@ impl Node {
                 Message::Standing { said, ask } => self.standing_told(now, from, said, ask),
                 Message::Ask { id, ask } => self.asked(now, from, id, ask),
                 Message::Answer { id, answer } => self.answered(id, answer),
+                Message::LeaseAsk { id, write } => self.lease_asked(now, from, id, write),
+                Message::LeaseAnswer { id, answer } => self.lease_answered(now, from, id, answer),
                 // Heard above, before anything else.
                 Message::Level(_) => {}
                 Message::Beat(beat) => self.heard_of_a_leader(now, beat),

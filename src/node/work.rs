@@ -78,6 +78,15 @@ impl WorkQueue {
         }
     }
 
+    /// A change that `work` made did not come about after all: it is tried again, not at once.
+    pub fn change_failed(&mut self, work: &Work, now: Mono) {
+        let again = self.failed(work, now);
+        if let Some(busy) = self.busy.get_mut(work) {
+            busy.again = Some(busy.again.map_or(again, |at| at.max(again)));
+        }
+        self.change_shown(work, now);
+    }
+
     fn take_due(&mut self, now: Mono) -> Vec<Work> {
         let due: Vec<_> = self.due.iter().filter(|(_, at)| **at <= now).map(|(work, _)| work.clone()).collect();
         for work in &due {

@@ -216,6 +216,30 @@ pub enum Rejected {
         /// Why.
         message: String,
     },
+    /// It takes a leader and a majority of the voters to decide it, and there is none just now. Nothing was done.
+    #[error("{key}: {message}")]
+    NoLeader {
+        /// The object.
+        key: Key,
+        /// Why.
+        message: String,
+    },
+    /// It was asked to be decided, and whether it is, is not known: read it again.
+    #[error("{key}: {message}")]
+    Unknown {
+        /// The object.
+        key: Key,
+        /// Why.
+        message: String,
+    },
+    /// There is no room for it where unique decisions are kept.
+    #[error("{key}: {message}")]
+    NoRoom {
+        /// The object.
+        key: Key,
+        /// Why.
+        message: String,
+    },
     /// The node cannot take writes just now.
     #[error("{message}")]
     Unavailable {

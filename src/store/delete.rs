@@ -151,7 +151,8 @@ fn pod_grace(found: &Object, intent: &Map<String, Value>, options: &DeleteOption
     at_least_one(options.grace_seconds.or_else(own).unwrap_or(0))
 }
 
-fn with_propagation(mut finalizers: Vec<String>, propagation: Option<Propagation>) -> Vec<String> {
+/// Returns an object's finalizers as a deletion with that propagation leaves them.
+pub(super) fn with_propagation(mut finalizers: Vec<String>, propagation: Option<Propagation>) -> Vec<String> {
     let Some(propagation) = propagation else { return finalizers };
     let wanted = match propagation {
         Propagation::Orphan => Some(ORPHAN),

@@ -15,7 +15,7 @@
 //! Files: `class` is the table of what is what. `leaves`, `path`, `inflate` take objects apart and put them together;
 //! `document` (with `scan`, `leb`, `lineage` and `fork`) is the only one that knows Automerge. `record` and `wire` are the format, `register`,
 //! `parts` (with `small`) what is held, `status` and `render` how it is shown. `plan`, `decide`, `delete`, `allocate`, `uid` say what a
-//! change comes to; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `bounds`, `evict`
+//! change comes to, `decided` of what quorum registers hold; `commit`, `show`, `revision` carry it out; `merge`, `waiting`, `open` take records in, `bounds`, `evict`
 //! and `quarantine` keep bad ones out, `epoch` and the files named after it begin histories anew, `repair` makes
 //! valid what sides made together, `notices` tells what was lost, `order` and `displaced` see to two objects of one
 //! name; `news` and `holdings` give records to peers, who compare sums of their ids: `index`, by `range`. `reach` projects
@@ -46,6 +46,7 @@ pub mod class;
 mod commit;
 mod credit;
 mod decide;
+pub mod decided;
 mod delete;
 pub mod displaced;
 mod document;
@@ -103,6 +104,7 @@ mod tests;
 
 pub use change::{Author, Change, Committed, DeleteOptions, Precondition, Propagation, Rejected};
 pub use credit::Credit;
+pub use decided::{After, Decision};
 pub use document::DocumentError;
 pub use epoch_cut::Overgrown;
 pub use history::{CannotUndo, Edit, FieldEdit, undo};

@@ -103,7 +103,7 @@ impl Store {
             return Err(Rejected::Projection { key });
         }
         let namespace = self.home(&key)?;
-        if self.holder(&key).is_some() || self.projections.contains_key(&key) {
+        if self.holder(&key).is_some() || self.projections.contains_key(&key) || self.decided.contains_key(&key) {
             return Err(Rejected::AlreadyExists { key });
         }
         check_size(&key, &object)?;
@@ -278,7 +278,7 @@ pub(super) fn sized_json(key: &Key, object: &Value) -> Result<Vec<u8>, Rejected>
 }
 
 /// Refuses more finalizers than a mark may name.
-fn check_finalizers(key: &Key, intent: &Value) -> Result<(), Rejected> {
+pub(super) fn check_finalizers(key: &Key, intent: &Value) -> Result<(), Rejected> {
     let count = intent["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
     if count <= MAX_FINALIZERS {
         return Ok(());

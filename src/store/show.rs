@@ -275,8 +275,13 @@ impl Store {
         }
     }
 
-    /// Finds what is to be seen at a key: of objects the oldest, else something ephemeral, else a projection.
+    /// Finds what is to be seen at a key: what is decided, of objects the oldest, else something ephemeral, else a projection.
     pub(super) fn visible(&self, key: &Key) -> Option<(Uid, Value)> {
+        if let Some(decided) = self.decided.get(key) {
+            let value: Value = serde_json::from_slice(decided).ok()?;
+            let uid = value["metadata"]["uid"].as_str()?.parse().ok()?;
+            return Some((uid, value));
+        }
         let uids = self.names.get(key).into_iter().flat_map(SmallMap::keys);
         let durable = uids.filter_map(|uid| {
             let object = self.objects.get(uid)?;

@@ -191,9 +191,9 @@ impl Snapshot {
         self.objects.get(&**self.by_uid.get(&uid)?)
     }
 
-    /// Tells whether an object is known to be gone for good.
+    /// Tells whether an object is known to be gone for good. One whose document has made way for a quorum register is not.
     pub fn is_buried(&self, uid: Uid) -> bool {
-        self.buried.contains(&uid)
+        self.buried.contains(&uid) && !self.by_uid.contains_key(&uid)
     }
 
     /// Tells whether an object has given its name to an older one, and is hidden by it or gone.

@@ -119,6 +119,8 @@ pub struct Store {
     pub(super) documents: Cache,
     pub(super) ephemerals: Ephemerals,
     pub(super) projections: BTreeMap<Key, Arc<[u8]>>,
+    /// What quorum registers say of objects that are unique decisions: JSON.
+    pub(super) decided: BTreeMap<Key, Arc<[u8]>>,
     /// How nodes are that are not just reachable, by name.
     pub(super) sights: BTreeMap<String, Sight>,
     pub(super) waiting: Waiting,
@@ -182,6 +184,7 @@ impl Store {
             documents: Cache::default(),
             ephemerals: Ephemerals::default(),
             projections: BTreeMap::new(),
+            decided: BTreeMap::new(),
             sights: BTreeMap::new(),
             waiting: Waiting::default(),
             quarantine: Quarantine::default(),

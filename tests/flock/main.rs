@@ -17,6 +17,7 @@ mod epochs;
 mod faults;
 mod host;
 mod invariants;
+mod leases;
 mod ledger;
 mod levels;
 mod network;

@@ -104,7 +104,16 @@ pub struct World {
     pub storm: bool,
     /// The longest pause between two faults, in milliseconds.
     pub respite: u64,
+    /// What was answered to requests from [`OURS`] on.
+    pub heard: Vec<(usize, RequestId, Result<skein::store::Committed, skein::store::Rejected>)>,
+    /// Whether users do nothing, while faults go on.
+    pub idle: bool,
+    /// A planted bug: what members ask the leader about Leases always fits what is there.
+    pub agreeable: bool,
 }
+
+/// Requests from this on are a story's own, and their answers are kept for it.
+pub const OURS: u64 = 1 << 50;
 
 impl World {
     /// Makes a world of a seed.
@@ -135,6 +144,9 @@ impl World {
             trace: Trace::new(plan.print),
             storm: true,
             respite: if seed % 4 == 3 { 1_500 } else { 5_000 },
+            heard: Vec::new(),
+            idle: false,
+            agreeable: false,
         };
         world.hosts[0].found();
         world.begin();
@@ -306,6 +318,7 @@ impl World {
             match effect {
                 Effect::Persist { id, records, urgent } => self.persist(index, id, records, urgent),
                 Effect::Publish(view) => self.publish(index, view, leads.is_some())?,
+                Effect::Answer { id, result } if id.0 >= OURS => self.heard.push((index, id, result)),
                 Effect::Answer { id, result } => {
                     if let (true, Ok(committed)) = (self.ledger_makes.remove(&(index, id)), &result) {
                         let entry = &committed.entry;
@@ -515,6 +528,9 @@ impl World {
             return Ok(());
         }
         for message in &mut frame.messages {
+            if let (true, Message::LeaseAsk { write, .. }) = (self.agreeable, &mut *message) {
+                crate::leases::agree(write, &self.hosts[frame.way.1].disk.registers);
+            }
             // Read as the mesh reads it: what is in it is verified then.
             if let Message::Gossip(message) = message {
                 *message = skein::gossip::Message::of_bytes(&message.to_bytes()).map_err(|error| error.to_string())?;
@@ -553,7 +569,7 @@ impl World {
         if self.plan.bug == Some(Bug::TidyUser) {
             self.tidy_up()?;
         }
-        if !self.storm {
+        if !self.storm || self.idle {
             return Ok(());
         }
         let pause = self.pause(50, 1_500);

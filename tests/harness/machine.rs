@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use skein::disk::registry::Ledger;
 use skein::disk::writer::COMPACT_BYTES;
-use skein::disk::{Log, MemoryFiles};
+use skein::disk::{Log, MemoryFiles, Registry};
 use skein::election::{Ballot, Registers};
 use skein::ids::PersistId;
 use skein::node::{Effect, Input, Node, io::TICK};
@@ -29,6 +30,9 @@ pub struct Machine {
     pub forgets_ceilings: bool,
     /// Its disk.
     pub files: MemoryFiles,
+    /// Where the registers are written, for the sake of counting.
+    pub votes: MemoryFiles,
+    ledger: Ledger,
     now: Duration,
     next_tick: Duration,
     incarnation: u64,
@@ -63,6 +67,8 @@ impl Machine {
             docker: FakeRuntime::new(1, Knobs::default()),
             forgets_ceilings: false,
             files: MemoryFiles::default(),
+            votes: MemoryFiles::default(),
+            ledger: Ledger::default(),
             now: Duration::ZERO,
             next_tick: TICK,
             incarnation: 0,
@@ -184,7 +190,12 @@ impl Machine {
                 Effect::Act(action) => self.docker.act(self.clock(), *action),
                 Effect::Save { id, ballot, registers } => {
                     self.ballot = ballot.or(self.ballot.take());
-                    self.registers = registers.or(self.registers.take());
+                    if let Some(registers) = registers {
+                        let voters = self.ballot.as_ref().map(|ballot| ballot.voters.clone()).unwrap_or_default();
+                        let registry = Registry { voters, registers };
+                        self.ledger.save(&mut self.votes, &registry).expect("memory can be written");
+                        self.registers = Some(registry.registers);
+                    }
                     self.give(Input::Saved(id));
                 }
                 told => self.told.push((self.now, told)),

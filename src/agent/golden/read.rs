@@ -37,6 +37,9 @@ pub fn record_name(record: &Record) -> String {
 pub fn message_name(message: &Message) -> String {
     let text = format!("{message:?}");
     match message {
+        Message::LeaseAsk { .. } => "LeaseAsk".into(),
+        Message::LeaseAnswer { answer: Ok(_), .. } => "LeaseAnswer".into(),
+        Message::LeaseAnswer { answer: Err(_), .. } => "LeaseRefusal".into(),
         Message::Membership(message, _) => first_word(&format!("{message:?}")),
         Message::ElectionOf(_, message) => format!("ElectionOf{}", first_word(&format!("{message:?}"))),
         Message::Recovery(_) => "Recovery".into(),

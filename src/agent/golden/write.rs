@@ -16,7 +16,8 @@ use crate::election::{self, Ballot, Register, Registers, Stamp, Voters, VotersId
 use crate::features;
 use crate::gossip::{self, Gossip, Holdings, Origin};
 use crate::ids::{NodeId, Term, Uid};
-use crate::node::message::{Ask, Beat, Message, Said, encode};
+use crate::node::leases::record as lease_record;
+use crate::node::message::{Ask, Beat, LeaseWrite, Message, Refusal, Said, encode};
 use crate::object::{Key, kinds};
 use crate::store::record::{Draft, Record, Scribe};
 use crate::store::{
@@ -219,6 +220,9 @@ fn write_frames(to: &Path, genesis: &Genesis) {
     messages.push(Message::Membership(membership::Message::Ask { number, about }, numbers.clone()));
     messages.push(Message::Membership(membership::Message::Told { number, answers: true }, numbers));
     messages.push(Message::Members(member_records(genesis)));
+    messages.push(Message::LeaseAsk { id: 5, write: lease() });
+    messages.push(Message::LeaseAnswer { id: 5, answer: Ok(Stamp { term: Term(3), seq: 9 }) });
+    messages.push(Message::LeaseAnswer { id: 6, answer: Err(Refusal::Stale) });
     messages.extend(gossiping().into_iter().map(Message::Gossip));
     let mut written = BTreeSet::new();
     for message in messages {
@@ -227,6 +231,15 @@ fn write_frames(to: &Path, genesis: &Genesis) {
             fs::write(to.join(name), encode(&[message])).unwrap();
         }
     }
+}
+
+fn lease() -> LeaseWrite {
+    let uid = Uid([6; 16]);
+    let object = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+        "metadata": {"name": "operator", "namespace": "shop", "uid": uid}, "spec": {"holderIdentity": "a"}});
+    let record = lease_record::Record::new(&object, 3, Some(Uid([2; 16]))).to_bytes();
+    let expected = Some(lease_record::Version { uid, number: 2 });
+    LeaseWrite { register: "lease/shop/operator".into(), expected, record: Some(record) }
 }
 
 fn member_records(genesis: &Genesis) -> Vec<Vec<u8>> {

@@ -38,9 +38,19 @@ impl From<Rejected> for Status {
                 Self::invalid(details)
             }
             Rejected::Forbidden { key, message } => Self::forbidden(&key, &message),
+            Rejected::NoLeader { key, message } => later(Self::unavailable(message), &key),
+            Rejected::Unknown { key, message } => later(Self::timeout(&message), &key),
+            Rejected::NoRoom { key, message } => {
+                Self::new(507, "InsufficientStorage", message).about(Details::of(&key))
+            }
             Rejected::Unavailable { message } => Self::unavailable(message),
         }
     }
+}
+
+/// Names the object, and when it is worth another try.
+fn later(status: Status, key: &Key) -> Status {
+    status.about(Details { retry_after_seconds: Some(1), ..Details::of(key) })
 }
 
 fn terminating(key: &Key, namespace: &str) -> Status {
@@ -116,6 +126,19 @@ mod tests {
                 "Forbidden",
                 "pods \"p\" is forbidden: no".into(),
             ),
+            (
+                Rejected::NoLeader { key: pod.clone(), message: "nobody leads".into() },
+                503,
+                "ServiceUnavailable",
+                "nobody leads".into(),
+            ),
+            (
+                Rejected::Unknown { key: pod.clone(), message: "no answer".into() },
+                504,
+                "Timeout",
+                "Timeout: no answer".into(),
+            ),
+            (Rejected::NoRoom { key: pod.clone(), message: "full".into() }, 507, "InsufficientStorage", "full".into()),
             (Rejected::Unavailable { message: "stopping".into() }, 503, "ServiceUnavailable", "stopping".into()),
             (
                 Rejected::Projection { key: pod },

@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_the_fuzz_target_is_given_is_read() {
-        let save = Save { edits: vec![edit("a", None, &register(1, "abc"))], known: Some(Stamp::default()) };
+        let save = Save { edits: vec![edit("a", &[], &register(1, "abc"))], known: Some(Stamp::default()) };
         let payload = minicbor::to_vec(save).expect("a vector takes it");
         let frame = [&u16::try_from(payload.len()).expect("short").to_le_bytes()[..], &payload].concat();
         assert_eq!(fuzz(&[&frame[..], &frame, b"\x05\x00nodes"].concat()), 2);

@@ -10,7 +10,7 @@
 //! | 1 | all up to clusters of several nodes; such a build tells no level |
 //! | 2 | nothing: such a build knows of levels, and tells its own |
 //! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
-//! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`], [`Feature::Leases`] |
+//! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`], [`Feature::Leases`], [`Feature::RunLeases`] |
 
 /// This build's level.
 pub const LEVEL: u32 = 4;
@@ -34,6 +34,8 @@ pub enum Feature {
     Generations,
     /// Leases as quorum registers, and letting go of registers.
     Leases,
+    /// Run-leases, without which nothing runs that must never run twice.
+    RunLeases,
 }
 
 impl Feature {
@@ -41,7 +43,7 @@ impl Feature {
     pub fn level(self) -> u32 {
         match self {
             Self::Epochs | Self::Horizon | Self::Caretakers => 3,
-            Self::FiveVoters | Self::Generations | Self::Leases => 4,
+            Self::FiveVoters | Self::Generations | Self::Leases | Self::RunLeases => 4,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::trust::{Admission, Declined, JoinRequest};
 use super::clock;
 use super::damage::Damage;
 use super::keepsakes::Keepsakes;
+use super::warden::Board;
 
 /// A turn of the loop longer than this is worth a word in the log.
 const SLOW: Duration = Duration::from_millis(100);
@@ -54,6 +55,8 @@ pub struct Driver {
     pub observations: mpsc::Receiver<Observation>,
     /// Where actions go.
     pub runtime: Arc<dyn Runtime>,
+    /// Where the deadlines of pods go that must never run twice.
+    pub board: Board,
     /// Where frames go.
     pub mesh: Mesh,
     /// What members say that is small and urgent, and who comes and goes.
@@ -184,6 +187,7 @@ impl Driver {
                 Effect::Persist { id, records, urgent } => self.writer.write(Job::Append { id, records, urgent }),
                 Effect::Displaced { name, text } => self.keepsakes.keep(name, text),
                 Effect::Save { id, ballot, registers } => self.votes.save(id, ballot, registers),
+                Effect::Deadlines(deadlines) => self.board.write(&deadlines),
                 Effect::Send { to, lane, messages } => {
                     for frame in frames(&messages) {
                         self.mesh.send(to, lane, Bytes::from(frame));

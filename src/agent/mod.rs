@@ -23,6 +23,7 @@ pub mod machine;
 mod parts;
 pub mod places;
 mod settings;
+pub mod warden;
 pub mod welcome;
 mod wire;
 

@@ -35,6 +35,7 @@ use super::genesis::Genesis;
 use super::keepsakes::Keepsakes;
 use super::logs::ClusterLogs;
 use super::places::{self, Places};
+use super::warden::Board;
 use super::welcome::Welcome;
 use super::{clock, settings, tell_systemd};
 
@@ -126,6 +127,7 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
         reports,
         observations,
         runtime,
+        board: Board::new(site.folder.path()),
         mesh,
         urgent,
         bulk,

@@ -8,6 +8,7 @@ use crate::runtime::docker;
 use crate::{api, dns, kubelet, node, proxy, routing, store};
 
 use super::genesis::Genesis;
+use super::warden::Board;
 use super::{checks, machine};
 
 /// Upstream's default for a node.
@@ -57,6 +58,7 @@ pub(super) fn node_config(
         ballot: genesis.vote.ballot.clone().unwrap_or_default(),
         registers: genesis.registers.clone(),
         horizon: HORIZON,
+        leases: Board::new(&config.data).read(),
         seeds,
         level: features::LEVEL,
         store,

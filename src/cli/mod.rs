@@ -108,6 +108,11 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    #[command(hide = true, name = agent::warden::COMMAND)]
+    Warden {
+        /// Where the deadlines are
+        folder: PathBuf,
+    },
     /// Put back what one change has done to an object, as a new change
     Undo {
         /// The object: KIND/NAME, such as deployment/web
@@ -160,6 +165,7 @@ pub fn main() -> ExitCode {
         Command::History { object, home, output, place } => {
             folder(place, cli.config).and_then(|f| history::show(&f, &object, &home, output))
         }
+        Command::Warden { folder } => agent::warden::run(&folder),
         Command::Undo { object, change, force, home, place } => {
             folder(place, cli.config).and_then(|f| history::undo(&f, &object, &home, &change, force))
         }

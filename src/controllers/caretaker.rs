@@ -3,20 +3,17 @@
 //!
 //! | of | a caretaker does |
 //! |---|---|
-//! | ReplicaSets | makes what is missing; deletes only on nodes that it sees |
-//! | Deployments | scales, and rolls out what is new on its side; a rollout under way waits for a leader, unless the annotation [`PARTITION`] is `run` |
+//! | ReplicaSets | makes what is missing, unless it must never run twice; deletes only on nodes that it sees |
+//! | Deployments | scales, and rolls out what is new on its side; a rollout under way waits for a leader, unless the annotation [`hold::PARTITION`] is `run` |
 //! | namespaces, owners | deletes what is in one, or was owned, where that is known to be deleted; ends nothing that a finalizer holds |
 //! | pods nobody will end | nothing: their node may be on another side |
 
-use crate::object::{Key, kinds};
+use crate::object::{Key, hold, kinds};
 use crate::store::{Change, Entry, Snapshot};
 use crate::time::Now;
 
 use super::node::{Nodes, Standing};
 use super::{Controller, Plan, deployment, reconcile, replica_set};
-
-/// Says what happens on a side without a leader; of a Deployment, `run` lets its rollouts go on.
-pub const PARTITION: &str = "skein.dev/partition";
 
 /// The annotation of pods that a caretaker has made.
 pub const MADE_BY_CARETAKER: &str = "skein.dev/made-by-caretaker";
@@ -36,7 +33,7 @@ pub fn look_after(controller: Controller, view: &Snapshot, key: &Key, now: Now) 
     let mut nodes = Nodes::new(view, now.wall);
     let before = plan.changes.len();
     plan.changes.retain(|change| match controller {
-        Controller::ReplicaSet => may_delete(view, &mut nodes, change),
+        Controller::ReplicaSet => may_delete(view, &mut nodes, change) && !makes_what_holds(change),
         Controller::Namespace => !matches!(change, Change::Remove { .. }),
         Controller::Garbage => is_orphaned(view, change),
         Controller::PodGarbage => false,
@@ -54,6 +51,11 @@ fn may_delete(view: &Snapshot, nodes: &mut Nodes<'_>, change: &Change) -> bool {
     let Change::Delete { key, .. } = change else { return true };
     let Some(pod) = view.get(key).filter(|_| *key.kind == kinds::POD) else { return true };
     !nodes.is_lost(pod) && nodes.standing(pod) == Standing::Settled
+}
+
+/// Whether a change makes a pod that must never run twice: another side may have it.
+fn makes_what_holds(change: &Change) -> bool {
+    matches!(change, Change::Create { object, .. } if hold::holds(object))
 }
 
 /// Whether a change deletes an object all of whose owners are known to be deleted.

@@ -48,7 +48,7 @@ mod tests;
 use std::time::Duration;
 
 pub use affected::{affected, all};
-pub use caretaker::{MADE_BY_CARETAKER, PARTITION, is_made_by_caretaker, look_after};
+pub use caretaker::{MADE_BY_CARETAKER, is_made_by_caretaker, look_after};
 
 use crate::object::{Key, Note, NoteType, kinds};
 use crate::store::{Change, Entry, Snapshot, class};

@@ -163,6 +163,11 @@ impl Election {
         &self.ballot
     }
 
+    /// Tells whether this node is a voter.
+    pub fn is_voter(&self) -> bool {
+        self.votes()
+    }
+
     /// Returns the part this node plays.
     pub fn role(&self) -> Role {
         let leader = match &self.part {

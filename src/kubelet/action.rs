@@ -90,6 +90,8 @@ pub struct SandboxSpec {
     pub volumes: Vec<VolumeSpec>,
     /// Lines of /etc/hosts: address and names. If the first has the own address, it takes the place of the own line.
     pub host_aliases: Vec<(String, Vec<String>)>,
+    /// Whether the pod must never run twice: what runs of it must be found without the runtime.
+    pub held: bool,
 }
 
 /// Contents of a pod's resolv.conf.
@@ -175,6 +177,8 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// `terminationMessagePath`: what the container leaves there is its exit message.
     pub termination_message_path: String,
+    /// As [`SandboxSpec::held`].
+    pub held: bool,
 }
 
 /// A volume mount.

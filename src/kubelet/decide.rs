@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use crate::object::NoteType::{Normal, Warning};
 use crate::time::{Now, Wall};
 
-use super::action::{Step, VolumeSource, VolumeSpec};
+use super::action::{ContainerSpec, SandboxSpec, Step, VolumeSource, VolumeSpec};
 use super::launch::container_spec;
 use super::pod::{Context, Doing, Worker};
 use super::restart::Policy;
@@ -18,7 +18,7 @@ use super::volumes::volumes;
 
 const DEADLINE_EXCEEDED: &str = "Pod was active on the node longer than the specified deadline";
 
-type Move = Option<(Doing, Step)>;
+pub(super) type Move = Option<(Doing, Step)>;
 
 impl Worker {
     /// Fails the pod if its `activeDeadlineSeconds` are over.
@@ -44,6 +44,12 @@ impl Worker {
         if self.over || self.verdict.is_some() || self.has_ended(cx.now) {
             self.condemn_all(cx, Revive::ByPolicy);
             return self.kill_next(cx).or_else(|| self.tidy());
+        }
+        if !self.may_run(cx.now) {
+            return self.wait_for_lease(cx);
+        }
+        if let Some(until) = self.lease {
+            self.wake(until);
         }
         if self.sandbox.is_none() {
             // What still runs hangs in the network of a dead sandbox.
@@ -111,7 +117,7 @@ impl Worker {
     }
 
     /// Stops the next condemned container, those that started last first.
-    fn kill_next(&mut self, cx: &mut Context<'_>) -> Move {
+    pub(super) fn kill_next(&mut self, cx: &mut Context<'_>) -> Move {
         for i in (0..self.slots.len()).rev() {
             let Some(deadline) = self.slots[i].kill.as_ref().map(|kill| kill.deadline) else { continue };
             if self.slots[i].running().is_some() && self.pre_stop(cx, i, deadline) {
@@ -146,7 +152,8 @@ impl Worker {
         }
         self.volumes.written = Some(volumes.clone());
         let address = self.address.filter(|_| !self.host_network());
-        Some((Doing::Sandbox, Step::CreateSandbox(sandbox_spec(cx.config, pod, spec, address, volumes))))
+        let made = sandbox_spec(cx.config, pod, spec, address, volumes);
+        Some((Doing::Sandbox, Step::CreateSandbox(SandboxSpec { held: self.slot.is_some(), ..made })))
     }
 
     /// Resolves the pod's volumes; what is missing is told, and tried again later or when it appears.
@@ -231,6 +238,7 @@ impl Worker {
         let (name, attempt) = (slot.name().to_owned(), slot.next_attempt());
         match container_spec(cx.view, &self.subject(cx, pod), spec, &slot.container, attempt, slot.puller.user()) {
             Ok(spec) => {
+                let spec = ContainerSpec { held: self.slot.is_some(), ..spec };
                 let doing = Doing::Start { container: name, attempt, hash: spec.hash.clone() };
                 Some((doing, Step::StartContainer(spec)))
             }

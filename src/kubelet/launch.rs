@@ -45,6 +45,7 @@ pub(super) fn container_spec(
             .clone()
             .unwrap_or_else(|| TERMINATION_MESSAGE_PATH.into()),
         env: env.variables(),
+        held: false,
     })
 }
 

@@ -30,6 +30,7 @@ mod decide;
 mod env;
 mod expansion;
 mod fields;
+mod held;
 mod hooks;
 mod image;
 mod launch;
@@ -44,6 +45,8 @@ mod slot;
 mod status;
 mod teardown;
 mod volumes;
+
+pub use held::{Claim, Claims};
 
 use action::{Action, DnsSpec, ListedPod, Observation, PodRef};
 use address::Addresses;
@@ -146,6 +149,8 @@ pub struct Kubelet {
     report: NodeReport,
     /// Observations that came before the view was loaded; `None` since it is.
     early: Option<Vec<Observation>>,
+    /// Until when each pod may run that must never run twice; `None` while that is not asked for.
+    leases: Option<BTreeMap<Uid, Mono>>,
     /// When something is due without any input.
     due: Option<Mono>,
 }
@@ -161,6 +166,7 @@ impl Kubelet {
             workers: BTreeMap::new(),
             report: NodeReport::default(),
             early: Some(Vec::new()),
+            leases: None,
             due: None,
         }
     }
@@ -215,6 +221,7 @@ impl Kubelet {
             entry.is_some_and(|e| e.node.as_ref() == Some(&self.config.node) && e.key == worker.key)
         };
         self.workers.values_mut().filter(|w| !here(w)).for_each(|w| w.lose(now));
+        self.apply_leases(now);
         if self.runtime != Runtime::Unknown {
             // The runtime has been asked before the pod came: there is nothing of it.
             new.into_iter().for_each(|uid| self.adopt(now, view, uid, None, out));

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use serde_json::Value;
 
 use crate::ids::Revision;
-use crate::object::{Key, Note, NoteType, kinds};
+use crate::object::{Key, Note, NoteType, hold, kinds};
 use crate::store::{Entry, Snapshot};
 use crate::time::{Mono, Now, Wall};
 
@@ -80,6 +80,14 @@ pub(super) struct Worker {
     pub over: bool,
     /// Whether the node has found room for it.
     pub admitted: bool,
+    /// What it holds, if it must never run twice.
+    pub slot: Option<hold::Slot>,
+    /// Whether what it holds is known: not of one that only the runtime remembers.
+    pub known: bool,
+    /// Whether it needs a run-lease for that.
+    pub leased: bool,
+    /// Until when it may run.
+    pub lease: Option<Mono>,
     pub shown: Option<Value>,
     pub shown_at: Mono,
     /// Something changed since the last look.
@@ -141,6 +149,10 @@ impl Worker {
             verdict: None,
             over: false,
             admitted: false,
+            slot: None,
+            known: false,
+            leased: false,
+            lease: None,
             shown: None,
             shown_at: Mono::default(),
             dirty: true,
@@ -152,6 +164,9 @@ impl Worker {
     pub fn look(&mut self, now: Now, view: &Snapshot, entry: &Entry) {
         if self.revision != Some(entry.revision) {
             self.revision = Some(entry.revision);
+            if !self.known {
+                self.learn_slot(&entry.value());
+            }
             if let Some(pod) = entry.typed::<Pod>() {
                 self.take(now, view, pod);
             }

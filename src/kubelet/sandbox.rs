@@ -28,7 +28,7 @@ pub(super) fn sandbox_spec(
     }
     let aliases = spec.host_aliases.iter().flatten();
     host_aliases.extend(aliases.map(|a| (a.ip.clone(), a.hostnames.clone().unwrap_or_default())));
-    SandboxSpec { hostname, address, dns: dns(config, namespace, spec), volumes, host_aliases }
+    SandboxSpec { hostname, address, dns: dns(config, namespace, spec), volumes, host_aliases, held: false }
 }
 
 fn hostname(pod: &Pod, spec: &PodSpec) -> String {

@@ -17,6 +17,11 @@ use super::slot::{Next, Role, Slot, shown_id};
 /// Conditions that the kubelet owns; the others are left as they are.
 const OWN: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
+/// Why a pod that must never run twice does not run.
+const NO_LEASE: &str = "WaitingForRunLease";
+const NO_LEASE_MESSAGE: &str =
+    "the pod must never run twice (skein.dev/partition: hold), and no leader has allowed this node to run it";
+
 impl Worker {
     /// Shows the pod's status if it is another than before.
     pub fn publish(&mut self, cx: &mut Context<'_>) {
@@ -93,8 +98,14 @@ impl Worker {
         let has_init = self.slots.iter().any(|s| s.role != Role::Main);
         let leaving = self.teardown.is_some();
         let pod = self.full_name();
+        let unleased = !self.may_run(cx.now);
         let slot = &self.slots[i];
-        let (waiting, until) = match waiting(slot, policy, &pod, cx, has_init) {
+        let waits = if unleased && slot.running().is_none() {
+            Some((wait_state(NO_LEASE, Some(NO_LEASE_MESSAGE.into())), None))
+        } else {
+            waiting(slot, policy, &pod, cx, has_init)
+        };
+        let (waiting, until) = match waits {
             Some((waiting, until)) if !(stops && slot.run.is_some()) => (Some(waiting), until),
             _ => (None, None),
         };

@@ -11,7 +11,7 @@ use super::pod::{Context, Doing, Worker};
 use super::slot::{Hook, Role};
 
 /// What containers get at least: enough to be asked before they are killed.
-const LEAST: Duration = Duration::from_secs(1);
+pub(super) const LEAST: Duration = Duration::from_secs(1);
 /// What is left for containers whose preStop hook took it all (upstream's `minimumGracePeriodInSeconds`).
 const AFTER_HOOK: Duration = Duration::from_secs(2);
 /// When the end of a pod is told again, should its object stay.

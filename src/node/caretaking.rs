@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::controllers::{MADE_BY_CARETAKER, is_made_by_caretaker};
 use crate::features::Feature;
 use crate::ids::{NodeId, Uid};
-use crate::object::{NoteType, kinds};
+use crate::object::{NoteType, hold, kinds};
 use crate::store::{Author, Change, Entry, WatchEvent};
 use crate::time::{Mono, Now};
 
@@ -108,6 +108,10 @@ impl Caretaking {
 
     /// Tells whether no leader can have bound a pod.
     fn may_bind(&self, pod: &Entry) -> bool {
+        if hold::holds(&pod.value()) {
+            // Nobody here could allow it to run.
+            return false;
+        }
         is_made_by_caretaker(pod) || self.unbound.get(&pod.uid).is_some_and(|at| *at > self.heard + MARGIN)
     }
 

@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use crate::election::{Ballot, Registers, SaveId};
-use crate::ids::{NodeId, PersistId, RequestId};
+use crate::ids::{NodeId, PersistId, RequestId, Uid};
 use crate::kubelet::action::{Action, Observation};
 use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
+use crate::time::Mono;
 use crate::trust::{Admission, Declined, JoinRequest};
 
 use super::message::{Lane, Message};
@@ -121,6 +122,9 @@ pub enum Effect {
     Route(Arc<Routes>),
     /// Have the runtime do something.
     Act(Box<Action>),
+    /// Have all containers of a pod killed that still run at its moment; before what comes after. The whole list: other
+    /// pods are not to be watched.
+    Deadlines(BTreeMap<Uid, Mono>),
     /// Send a frame to a member, now; it may be lost.
     Send {
         /// To whom.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::election::{
-    Ballot, Election, FORMER_VOTERS, Input, MOST_VOTERS, Output, ProposalId, Registers, Role, Stamp, Timing,
+    Ballot, Election, FORMER_VOTERS, Input, MOST_VOTERS, Output, ProposalId, Registers, Role, Stamp, Timing, Voters,
 };
 use crate::features::{self, Feature};
 use crate::ids::{NodeId, RequestId, Term};
@@ -11,6 +11,7 @@ use crate::time::{Mono, Now, Wall};
 use crate::trust::SignedMember;
 use crate::trust::member::REGISTERS;
 
+use super::granting::Granting;
 use super::{Effect, Node};
 
 /// The election, and since when this node leads.
@@ -79,6 +80,21 @@ impl Leading {
         self.election.in_effect()
     }
 
+    /// Returns the newest term this node takes part in.
+    pub fn term(&self) -> Term {
+        self.election.ballot().term
+    }
+
+    /// Returns the voters, as far as this node knows.
+    pub fn voters(&self) -> &Voters {
+        &self.election.ballot().voters
+    }
+
+    /// Tells whether this node is a voter that has voted in no newer term than this one.
+    pub fn vouches_for(&self, term: Term) -> bool {
+        self.term() == term && self.election.is_voter()
+    }
+
     /// Returns the registers that are in effect.
     pub fn registers(&self) -> &Registers {
         self.election.committed()
@@ -120,6 +136,7 @@ impl Node {
                     self.rise_decided(id);
                     self.horizon_decided(id, result);
                     self.lease_decided(now, id, result);
+                    self.holder_decided(now, id, result);
                     self.decided(now, id, result);
                 }
             }
@@ -150,6 +167,7 @@ impl Node {
         self.term = self.term.max(term);
         self.leading.since = Some(now.mono);
         self.caretaking.give_up();
+        self.granting = Granting::default();
         self.begin_collecting(now);
         self.look_at_everything(now);
         // Nothing that a member holds is known for sure until an exchange with it under this leader.
@@ -162,6 +180,7 @@ impl Node {
         self.refresh_reaches(now);
         self.nobody_can_be_admitted();
         self.no_lease_can_be_decided(now);
+        self.granting = Granting::default();
     }
 
     /// Wakes controllers and scheduler with all there is.

@@ -8,7 +8,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ids::Term;
+use crate::ids::{Term, Uid};
+use crate::object::hold::Slot;
 use crate::store::Standing;
 use crate::trust::recovery::MAX_RECOVERY_BYTES;
 use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
@@ -17,6 +18,8 @@ use crate::{election, gossip, membership};
 pub use super::horizon::Said;
 use super::leases::record;
 pub use super::leases::record::{LeaseWrite, Refusal};
+
+use super::slots;
 
 /// One thing said to a peer.
 #[derive(Clone, Debug)]
@@ -73,6 +76,67 @@ pub enum Message {
     Beat(Beat),
     /// The membership records that are in effect, as far as the sender knows.
     Members(Vec<SignedMember>),
+    /// What the sender holds that must never run twice. Asks the leader for leases.
+    Held {
+        /// Which run of the sender.
+        run: u64,
+        /// What it holds.
+        held: Held,
+    },
+    /// The leader answers [`Message::Held`] with leases.
+    Leased {
+        /// Its term.
+        term: Term,
+        /// The run of the asker.
+        run: u64,
+        /// What it answers.
+        number: u64,
+        /// The leases.
+        leased: Vec<Leased>,
+    },
+    /// A leader asks a voter whether it has voted in a newer term.
+    Vouch {
+        /// The leader's term.
+        term: Term,
+        /// When it asks, by its own clock.
+        at: u64,
+    },
+    /// The voter has not.
+    Vouched {
+        /// The leader's term.
+        term: Term,
+        /// When it was asked.
+        at: u64,
+    },
+}
+
+/// All that a node holds, or waits to start, of what must never run twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Numbers what a run of the node says.
+    pub number: u64,
+    /// Whether nothing else runs there.
+    pub complete: bool,
+    /// The slots, and the pod that it asks for.
+    pub slots: Vec<(Slot, Uid)>,
+}
+
+impl Held {
+    /// Tells whether a pod is named for a slot.
+    pub fn names(&self, slot: &Slot, pod: Uid) -> bool {
+        self.slots.iter().any(|(s, p)| s == slot && *p == pod)
+    }
+}
+
+/// A run-lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// The slot.
+    pub slot: Slot,
+    /// The pod.
+    pub pod: Uid,
+    /// For how long, from when it was asked for.
+    pub millis: u64,
 }
 
 /// What only the leader can do.
@@ -134,6 +198,10 @@ const ELECTION_OF: u8 = 40;
 const RECOVERY: u8 = 41;
 const LEASE_ASK: u8 = 32;
 const LEASE_ANSWER: u8 = 33;
+const HELD: u8 = 30;
+const LEASED: u8 = 31;
+const VOUCH: u8 = 34;
+const VOUCHED: u8 = 35;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -260,6 +328,10 @@ impl Message {
             Self::Beat(Beat { term, count }) => {
                 (BEAT, minicbor::to_vec((term.0, count)).expect("a vector takes any number of bytes"))
             }
+            Self::Held { run, held } => (HELD, slots::held(*run, held)),
+            Self::Leased { term, run, number, leased } => (LEASED, slots::leased(*term, *run, *number, leased)),
+            Self::Vouch { term, at } => (VOUCH, slots::moment(*term, *at)),
+            Self::Vouched { term, at } => (VOUCHED, slots::moment(*term, *at)),
             Self::Standing { said, ask } => (STANDING, standing(*said, *ask)),
             Self::LeaseAsk { id, write } => (LEASE_ASK, record::write_asked(*id, write)),
             Self::LeaseAnswer { id, answer } => (LEASE_ANSWER, record::write_answered(*id, *answer)),
@@ -307,6 +379,22 @@ impl Message {
             LEASE_ANSWER => {
                 let (id, answer) = record::read_answered(bytes).map_err(bad)?;
                 Self::LeaseAnswer { id, answer }
+            }
+            HELD => {
+                let (run, held) = slots::read_held(bytes).map_err(bad)?;
+                Self::Held { run, held }
+            }
+            LEASED => {
+                let (term, run, number, leased) = slots::read_leased(bytes).map_err(bad)?;
+                Self::Leased { term, run, number, leased }
+            }
+            VOUCH => {
+                let (term, at) = slots::read_moment(bytes).map_err(bad)?;
+                Self::Vouch { term, at }
+            }
+            VOUCHED => {
+                let (term, at) = slots::read_moment(bytes).map_err(bad)?;
+                Self::Vouched { term, at }
             }
             ASK_JOIN => {
                 let (id, request) = read_numbered(bytes)?;

@@ -82,6 +82,18 @@ fn one_of_each() -> Vec<Message> {
         Message::Ask { id: u64::MAX, ask: Ask::Join(request) },
         Message::Answer { id: 1, answer: Ok(admission) },
         Message::Answer { id: 2, answer: Err(Declined::for_good("the token is spent")) },
+        Message::Held {
+            run: 3,
+            held: Held { number: 7, complete: true, slots: vec![(Slot("d/0".into()), Uid([4; 16]))] },
+        },
+        Message::Leased {
+            term: Term(5),
+            run: 3,
+            number: 7,
+            leased: vec![Leased { slot: Slot("d/0".into()), pod: Uid([4; 16]), millis: 14_900 }],
+        },
+        Message::Vouch { term: Term(5), at: 1_234_567 },
+        Message::Vouched { term: Term(5), at: 1_234_567 },
     ]);
     messages
 }

@@ -25,7 +25,9 @@ mod bootstrap;
 mod caretaking;
 mod collecting;
 mod duty;
+mod granting;
 mod health;
+mod holding;
 mod horizon;
 mod leading;
 pub mod leases;
@@ -38,6 +40,7 @@ mod placement;
 mod recovering;
 mod requests;
 mod shadow;
+mod slots;
 mod telling;
 mod traffic;
 mod work;
@@ -69,7 +72,9 @@ use admission::Admissions;
 use arrivals::Arrivals;
 use caretaking::Caretaking;
 use duty::Duty;
+use granting::Granting;
 use health::Health;
+use holding::Holding;
 use horizon::Horizons;
 use leading::Leading;
 use leases::Leases;
@@ -105,6 +110,8 @@ pub struct Config {
     pub registers: Registers,
     /// How long a horizon takes, of which a member may be 30 behind: a day.
     pub horizon: std::time::Duration,
+    /// Until when each pod may run that must never run twice, as an earlier run of this node has told its warden.
+    pub leases: BTreeMap<crate::ids::Uid, crate::time::Mono>,
     /// Where members may be whose address is not known yet: those of a joiner's token.
     pub seeds: Vec<SocketAddrV4>,
     /// The agent's feature level: [`crate::features::LEVEL`], but for tests of mixed clusters.
@@ -147,6 +154,10 @@ pub struct Node {
     health: Health,
     epochs: epochs::Epochs,
     horizons: Horizons,
+    holding: Holding,
+    granting: Granting,
+    /// This run of this node.
+    run: u64,
     /// Who waits for a change to be shown.
     waiting: BTreeMap<Ticket, Waiter>,
     /// Up to where the rooms have seen the store's changes.
@@ -197,6 +208,9 @@ impl Node {
             levels: Levels::new(config.level),
             leases: Leases::new(run),
             health: Health::default(),
+            holding: Holding::new(config.leases),
+            granting: Granting::default(),
+            run,
             epochs: epochs::Epochs::default(),
             seen: store.snapshot().revision(),
             published: Revision(0),
@@ -235,6 +249,7 @@ impl Node {
         self.elect(now, election::Input::Tick);
         self.upkeep(now);
         self.traffic.start(self.store.snapshot());
+        self.begin_holding(now);
         self.wake_kubelet(now, kubelet::Input::Changed);
         self.settle(now);
         self.outputs(now)
@@ -283,6 +298,8 @@ impl Node {
         self.raise_level(now);
         self.doubt_connections(now);
         self.take_care(now);
+        self.keep_granting(now);
+        self.ask_for_leases(now);
         self.put_in_order(now);
         self.cut_histories(now);
         if now.mono >= self.next_upkeep {
@@ -353,6 +370,7 @@ impl Node {
             self.refresh_directory();
         }
         if events.iter().any(|e| local::concerns(e, &self.name)) {
+            self.ask_for_leases_soon();
             self.wake_kubelet(now, kubelet::Input::Changed);
         }
     }
@@ -429,6 +447,7 @@ impl Node {
             self.published = view.revision();
             effects.push(Effect::Publish(view.clone()));
         }
+        effects.extend(self.deadlines());
         effects.extend(self.answers.drain(..).map(|(id, result)| Effect::Answer { id, result }));
         effects.append(&mut self.effects);
         effects.extend(self.telling.frames());

@@ -137,6 +137,10 @@ impl Node {
                 Message::Level(_) => {}
                 Message::Beat(beat) => self.heard_of_a_leader(now, beat),
                 Message::Members(records) => self.hear_of_members(now, records),
+                Message::Held { run, held } => self.asked_for_leases(now, from, run, held),
+                Message::Leased { term, run, number, leased } => self.leased(now, term, run, number, &leased),
+                Message::Vouch { term, at } => self.asked_to_vouch(from, term, at),
+                Message::Vouched { term, at } => self.vouched(now, from, term, at),
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod note;
 
 pub mod defaults;
 pub mod fit;
+pub mod hold;
 pub mod quantity;
 pub mod selector;
 pub mod validation;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use crate::ids::Uid;
 use crate::kubelet::action::Action;
 
 pub mod contract;
@@ -13,6 +14,13 @@ pub mod fake;
 
 pub use docker::Docker;
 pub use fake::FakeRuntime;
+
+/// Returns where the cgroup of a pod is that must never run twice, below the root of a hierarchy: with Docker's cgroupfs
+/// driver, and with its systemd driver (in whose names a dash is a step down).
+pub fn cgroup_parents(pod: Uid) -> [String; 2] {
+    let plain = pod.to_string();
+    [format!("skein/{plain}"), format!("skein.slice/skein-{}.slice", plain.replace('-', "_"))]
+}
 
 /// Something that runs pods. Observations come by the channel given at its construction.
 pub trait Runtime: Send + Sync {

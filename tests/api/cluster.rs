@@ -217,6 +217,7 @@ async fn drive(mut door: Door, machine: Arc<Mutex<Machine>>) {
                     unreachable!("the machine keeps those")
                 }
                 Effect::Send { .. }
+                | Effect::Deadlines(_)
                 | Effect::Displaced { .. }
                 | Effect::Peers(_)
                 | Effect::Admit { .. }

@@ -353,6 +353,53 @@ class Story(unittest.TestCase):
         self.assertIn("web version 1", fetch("n1", f"http://{new}:{NODE_PORT}/")[1])
 
 
+    def test_09_what_must_never_run_twice_does_not(self):
+        since = time.time()
+        create(apiVersion="apps/v1", kind="Deployment",
+               metadata={"name": "db", "annotations": {"skein.dev/partition": "hold"}},
+               spec={"replicas": 1, "selector": {"matchLabels": {"app": "db"}}, "template": {
+                   "metadata": {"labels": {"app": "db"}},
+                   "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "db", "image": "web:1"}]}}})
+        (name, pod), = settled(1, "app=db").items()
+        home = pod["spec"]["nodeName"]
+        other = next(node for node in NODES if node != home)
+        # Restarted within seconds, it disturbs nothing.
+        gone(kill_agent(home))
+        testnet("start", home)
+        eventually("it to be there again", lambda: ready_nodes(home) == set(NODES))
+        self.assertEqual(identity(settled(1, "app=db")), identity({name: pod}))
+        stalled, began = int((RUN / home / "agent.pid").read_text()), time.monotonic()
+        os.kill(stalled, signal.SIGSTOP)
+        try:
+            eventually("it to run elsewhere", lambda: any(
+                is_ready(p) and p["spec"]["nodeName"] != home for p in pods("app=db", node=other).values()), seconds=40)
+            moved = time.monotonic() - began
+        finally:
+            os.kill(stalled, signal.SIGCONT)
+        all_ready()
+        settled(1, "app=db", node=other)
+        time.sleep(2)
+        runs = sorted(run for node in NODES for run in self.runs(node, since))
+        self.assertGreaterEqual(len(runs), 2, runs)
+        for (_, end), (begin, _) in zip(runs, runs[1:]):
+            self.assertLess(end, begin, f"two ran at once: {runs}")
+        say(f"the agent of {home} stalled: it ran elsewhere after {moved:.1f} s, {runs[1][0] - runs[0][1]:.1f} s after its end there")
+        kubectl("delete", "deployment", "db")
+
+    def runs(self, node, since):
+        """From when to when containers of the Deployment ran on a host, as its Docker saw it."""
+        lines = docker("events", "--since", f"{since:.0f}", "--until", f"{time.time():.0f}", "--filter", "event=start", "--filter",
+                       "event=die", "--filter", "label=io.kubernetes.container.name=db", "--format", "{{json .}}", node=node)
+        begun, runs = {}, []
+        for event in map(json.loads, lines.splitlines()):
+            at, which = event["timeNano"] / 1e9, event["Actor"]["ID"]
+            if event["Action"] == "start":
+                begun[which] = at
+            elif which in begun:
+                runs.append((begun.pop(which), at))
+        return runs + [(at, time.time()) for at in begun.values()]
+
+
 class Strangers(unittest.TestCase):
     """A host that does not belong."""
 

@@ -10,7 +10,7 @@ use skein::runtime::fake::Knobs;
 
 use crate::host::Host;
 use crate::network::Way;
-use crate::world::{Due, World};
+use crate::world::{Bug, Due, World};
 
 impl World {
     /// Lets something go wrong, and the next thing later.
@@ -21,7 +21,14 @@ impl World {
         let pause = self.pause(300, self.respite);
         self.at(pause, Due::Fault);
         let host = self.random.random_range(0..self.hosts.len());
-        match self.random.random_range(0..21) {
+        if self.plan.bug == Some(Bug::SleepingWarden) {
+            // One at a time, and nothing else: the others are to go on without it.
+            if self.hosts.iter().all(|host| host.stalled.is_none()) {
+                self.stall(host, Duration::from_secs(30));
+            }
+            return Ok(());
+        }
+        match self.random.random_range(0..22) {
             0..=3 => self.crash(host)?,
             4 => self.blackout()?,
             5..=6 => self.stop_docker(host),
@@ -32,6 +39,10 @@ impl World {
             15..=17 => self.partition(),
             18 => self.lose_ballot(host)?,
             19 => self.burst("frames lost", 300),
+            20 => {
+                let time = self.pause(100, 20_000);
+                self.stall(host, time);
+            }
             _ => self.burst("frames doubled", 500),
         }
         Ok(())
@@ -103,6 +114,7 @@ impl World {
         let (now, bug) = (self.now, self.plan.bug);
         let host = &mut self.hosts[index];
         host.node = None;
+        host.stalled = None;
         self.trace.count("agent crashes");
         self.trace.line(now, format!("{} crashes", host.name()));
         host.peers.clear();
@@ -246,6 +258,7 @@ impl World {
         self.storm = false;
         self.network.calm_down();
         for index in 0..self.hosts.len() {
+            self.wake(index)?;
             let host = &mut self.hosts[index];
             host.disk.slow = false;
             host.docker.tune(Knobs::default());

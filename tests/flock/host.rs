@@ -1,12 +1,12 @@
 //! One host: its key, its agent or none, its disk, its Docker, its users.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use skein::election::{Ballot, Register, Registers, SaveId, Stamp};
-use skein::ids::{ClusterId, NodeId, PersistId, RequestId, Revision};
-use skein::node::{self, Node};
+use skein::ids::{ClusterId, NodeId, PersistId, RequestId, Revision, Uid};
+use skein::node::{self, Input, Node};
 use skein::runtime::fake::FakeRuntime;
 use skein::store::Snapshot;
 use skein::time::{Mono, Now, Wall};
@@ -45,6 +45,10 @@ pub struct Host {
     pub ahead: i64,
     /// The feature level of the agent's next start.
     pub level: u32,
+    /// What its warden was told: it outlives the agent.
+    pub deadlines: BTreeMap<Uid, Mono>,
+    /// While its agent is stalled: what happens meanwhile.
+    pub stalled: Option<Vec<Input>>,
     /// Whether it stays down, whatever was to start it.
     pub kept_down: bool,
 }
@@ -98,6 +102,8 @@ impl Host {
             displaced: Vec::new(),
             ahead: 0,
             level: skein::features::LEVEL,
+            deadlines: BTreeMap::new(),
+            stalled: None,
             kept_down: false,
         }
     }
@@ -143,6 +149,7 @@ impl Host {
         config.level = self.level;
         config.ballot = self.disk.ballot.clone();
         config.registers = self.disk.registers.clone();
+        config.leases = self.deadlines.clone();
         config
     }
 

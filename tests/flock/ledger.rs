@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use skein::ids::{NodeId, Term, Uid};
-use skein::object::Key;
+use skein::object::{Key, hold};
 use skein::store::Slot;
 use skein::store::record::{Body, Record};
 
@@ -29,6 +29,8 @@ pub struct Ledger {
     pub ready: BTreeMap<Uid, Duration>,
     /// Who has marked what for deletion, each on its own.
     pub marked: BTreeMap<Uid, BTreeSet<NodeId>>,
+    /// What each pod holds that must never run twice.
+    pub slots: BTreeMap<Uid, hold::Slot>,
     /// Pods that users asked to be deleted.
     pub unwanted: BTreeSet<Uid>,
 }

@@ -15,6 +15,7 @@ mod config;
 mod disks;
 mod epochs;
 mod faults;
+mod holding;
 mod host;
 mod invariants;
 mod leases;
@@ -52,6 +53,7 @@ const COUNTED: &[&str] = &[
     "frames doubled",
     "frames lost",
     "joins",
+    "killed by the warden",
     "lost edits told",
     "links cut",
     "merges",
@@ -61,6 +63,7 @@ const COUNTED: &[&str] = &[
     "pods lost with their node",
     "saves lost",
     "slow disk",
+    "stalls",
     "unsynced records lost",
 ];
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skein::election::SaveId;
-use skein::ids::{PersistId, RequestId};
+use skein::ids::{PersistId, RequestId, Uid};
 use skein::kubelet::action::{Action, ContainerSpec, Step};
 use skein::node::message::Message;
 use skein::node::{Effect, Input, Node, Request, io::TICK};
-use skein::object::kinds;
+use skein::object::{hold, kinds};
 use skein::runtime::fake::{FakeRuntime, Image, Knobs};
 use skein::store::record::{Body, Draft, Record, Scribe};
 use skein::store::{Change, DeleteOptions, Slot, Snapshot, displaced};
@@ -31,6 +31,8 @@ const STORM: Duration = Duration::from_secs(45);
 const CALM: Duration = Duration::from_secs(420);
 /// How long a world with a planted bug has.
 const SHORT_CALM: Duration = Duration::from_secs(60);
+/// How often wardens look.
+const WARDENS: Duration = Duration::from_millis(200);
 /// How often it is looked whether the world is at rest; it must be twice in turn.
 const REST: Duration = Duration::from_secs(5);
 
@@ -68,6 +70,8 @@ pub enum Bug {
     DoubleStart,
     /// Somebody deletes the copies of what gave its name away.
     TidyUser,
+    /// The wardens kill nothing.
+    SleepingWarden,
 }
 
 /// Something that is due.
@@ -77,6 +81,9 @@ pub enum Due {
     Saved(usize, u64, SaveId),
     Frame(Box<Frame>),
     Links,
+    /// A stalled agent goes on.
+    Wake(usize),
+    Wardens,
     Look,
     User,
     Fault,
@@ -161,6 +168,7 @@ impl World {
             self.at(pause, if index == 0 { Due::Restart(0) } else { Due::Join(index) });
         }
         self.at(LOOK, Due::Links);
+        self.at(WARDENS, Due::Wardens);
         self.at(Duration::from_secs(1), Due::Look);
         self.at(Duration::from_secs(2), Due::User);
         self.at(Duration::from_secs(4), Due::Fault);
@@ -245,7 +253,9 @@ impl World {
                 self.line(format!("docker {index}: {observation:?}"));
                 self.give(index, Input::Observed(observation))?;
             }
+            self.look_at_leases(index);
             invariants::always(&self.hosts[index])?;
+            invariants::twice::check(&self.hosts, &self.ledger)?;
         } else if let Some((_, due)) = self.due.pop_first() {
             self.happen(due)?;
         }
@@ -262,6 +272,11 @@ impl World {
             Due::Saved(host, incarnation, id) => return self.saved(host, incarnation, id),
             Due::Frame(frame) => return self.arrive(*frame),
             Due::Links => return self.look_after_links(),
+            Due::Wake(host) => return self.wake(host),
+            Due::Wardens => {
+                self.at(WARDENS, Due::Wardens);
+                (0..self.hosts.len()).for_each(|host| self.look_at_leases(host));
+            }
             Due::Look => {
                 self.at(Duration::from_secs(1), Due::Look);
                 return if self.plan.horizon.is_some() {
@@ -301,8 +316,50 @@ impl World {
         let host = &mut self.hosts[index];
         let now = host.clock(self.now);
         let Some(node) = &mut host.node else { return Ok(()) };
+        if let Some(meanwhile) = &mut host.stalled {
+            // A timer does not count how often it was missed.
+            if !matches!(input, Input::Tick) {
+                meanwhile.push(input);
+            }
+            return Ok(());
+        }
         let effects = node.handle(now, input);
         self.execute(index, effects)
+    }
+
+    /// Stops an agent in its tracks; what happens meanwhile it is told afterwards.
+    pub fn stall(&mut self, index: usize, time: Duration) {
+        if self.hosts[index].node.is_some() && self.hosts[index].stalled.is_none() {
+            self.trace.count("stalls");
+            self.line(format!("n{} is stalled for {time:?}", index + 1));
+            self.hosts[index].stalled = Some(Vec::new());
+            self.at(time, Due::Wake(index));
+        }
+    }
+
+    /// A stalled agent goes on.
+    pub fn wake(&mut self, index: usize) -> Result<(), String> {
+        let meanwhile = self.hosts[index].stalled.take().into_iter().flatten();
+        for input in meanwhile.collect::<Vec<_>>() {
+            self.give(index, input)?;
+        }
+        Ok(())
+    }
+
+    /// The wardens look: what runs without a lease is killed.
+    fn look_at_leases(&mut self, index: usize) {
+        if self.plan.bug == Some(Bug::SleepingWarden) {
+            return;
+        }
+        let host = &mut self.hosts[index];
+        let now = host.clock(self.now);
+        let over = |pod: &Uid| host.deadlines.get(pod).is_some_and(|until| *until <= now.mono);
+        let pods: Vec<Uid> = host.docker.running().filter(over).collect();
+        for pod in pods {
+            self.trace.count("killed by the warden");
+            self.trace.line(self.now, format!("n{}: the lease of {pod} is over", index + 1));
+            self.hosts[index].docker.kill_pod(now, pod);
+        }
     }
 
     fn execute(&mut self, index: usize, effects: Vec<Effect>) -> Result<(), String> {
@@ -334,6 +391,7 @@ impl World {
                     }
                 }
                 Effect::Displaced { text, .. } => self.hosts[index].displaced.push(text),
+                Effect::Deadlines(deadlines) => self.hosts[index].deadlines = deadlines,
                 Effect::Route(_) => {}
                 Effect::Act(action) => {
                     self.line(format!("act {index}: {action:?}"));
@@ -367,6 +425,11 @@ impl World {
 
     fn publish(&mut self, index: usize, view: Snapshot, leads: bool) -> Result<(), String> {
         for pod in view.list(&kinds::POD, None) {
+            if !self.ledger.born.contains_key(&pod.uid)
+                && let Some(slot) = hold::slot(&pod.value())
+            {
+                self.ledger.slots.insert(pod.uid, slot);
+            }
             self.ledger.born.entry(pod.uid).or_insert(self.now);
             let known = self.hosts[index].view.get(&pod.key).is_some_and(|known| std::sync::Arc::ptr_eq(known, pod));
             if !known && invariants::kept::is_ready(&pod.value()) {
@@ -702,6 +765,7 @@ fn tells_of_a_loss(event: &skein::store::Entry) -> bool {
     event.value()["reason"] == "MergeConflict"
 }
 
-fn is_lost(pod: &skein::store::Entry) -> bool {
+/// Tells whether a pod is shown as lost with its node.
+pub fn is_lost(pod: &skein::store::Entry) -> bool {
     pod.json.windows(10).any(|text| text == b"\"NodeLost\"")
 }

@@ -50,6 +50,7 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
         ballot: Ballot::default(),
         registers: [].into(),
         horizon: std::time::Duration::from_secs(86_400),
+        leases: [].into(),
         seeds: Vec::new(),
         level: skein::features::LEVEL,
         store: store::Config {

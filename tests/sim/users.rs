@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 use skein::ids::{RequestId, Uid};
 use skein::node::Request;
-use skein::object::{Key, kinds, write};
+use skein::object::{Key, hold, kinds, write};
 use skein::store::{Change, Committed, DeleteOptions, Precondition, Rejected, Snapshot};
 
 /// What a user wants of one object: a number in it (a ConfigMap's value, a Deployment's replicas), or its absence.
@@ -156,9 +156,12 @@ fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {}})
 }
 
+/// One in three Deployments is of pods that must never run twice.
 fn deployment(name: &str) -> Value {
+    let partition = if name.ends_with("d2") { hold::HOLD } else { hold::RUN };
     json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "annotations": {hold::PARTITION: partition}},
         "spec": {
             "selector": {"matchLabels": {"app": name}},
             "template": {

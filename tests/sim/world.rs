@@ -75,6 +75,8 @@ pub struct World {
     incarnation: u64,
     ballot: Option<Ballot>,
     registers: Option<Registers>,
+    /// What the warden was told; it outlives the agent.
+    deadlines: BTreeMap<skein::ids::Uid, Mono>,
     disk: Disk,
     docker: FakeRuntime,
     docker_up: bool,
@@ -113,6 +115,7 @@ impl World {
             incarnation: 0,
             ballot: None,
             registers: None,
+            deadlines: BTreeMap::new(),
             disk: Disk::default(),
             docker,
             docker_up: true,
@@ -243,6 +246,7 @@ impl World {
                     }
                 }
                 Effect::Displaced { .. } => return Err("alone: a sole member is never too old".into()),
+                Effect::Deadlines(deadlines) => self.deadlines = deadlines,
                 Effect::Route(_)
                 | Effect::Send { .. }
                 | Effect::Peers(_)
@@ -395,6 +399,7 @@ impl World {
         self.trace.line(self.now, format!("agent starts, incarnation {}", self.incarnation));
         let now = self.clock();
         let mut config = config(self.incarnation, self.random.random());
+        config.leases = self.deadlines.clone();
         config.ballot = self.ballot.clone().unwrap_or(config.ballot);
         config.registers = self.registers.clone().unwrap_or(config.registers);
         let (mut node, report) = Node::new(config, self.disk.durable.clone(), now);

@@ -54,6 +54,10 @@ pub fn message_name(message: &Message) -> String {
         Message::Beat(_) => "Beat".into(),
         Message::Members(_) => "Members".into(),
         Message::Standing { .. } => "Standing".into(),
+        Message::Held { .. } => "Held".into(),
+        Message::Leased { .. } => "Leased".into(),
+        Message::Vouch { .. } => "Vouch".into(),
+        Message::Vouched { .. } => "Vouched".into(),
     }
 }
 

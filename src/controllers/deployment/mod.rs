@@ -28,12 +28,12 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use serde_json::Value;
 
-use crate::object::{Key, NoteType, kinds};
+use crate::object::{Key, NoteType, hold, kinds};
 use crate::store::{Change, Entry, Precondition, Snapshot};
 use crate::time::Now;
 
 use super::node::Nodes;
-use super::{PARTITION, Plan, edit, note, open, owner};
+use super::{Plan, edit, note, open, owner};
 use conditions::{PROGRESSING, condition, set_condition};
 use set::Set;
 use wanted::Wanted;
@@ -64,7 +64,10 @@ fn reconcile_with(view: &Snapshot, key: &Key, now: Now, leaderless: bool) -> Pla
     }
     let mut nodes = Nodes::new(view, now.wall);
     let sets = claimed.objects.iter().filter_map(|e| Set::of(view, &mut nodes, e)).collect();
-    let wanted = Wanted::of(spec);
+    let mut wanted = Wanted::of(spec);
+    if hold::holds(&entry.value()) {
+        wanted.never_twice();
+    }
     let mut step = Step::new(view, now, entry, wanted, sets, deployment.status.unwrap_or_default());
     step.holds = leaderless && step.needs_a_rollout();
     step.run()
@@ -140,7 +143,7 @@ impl<'a> Step<'a> {
     /// Whether pods of an older template are to be replaced, and nobody has said that this may be done without a leader.
     fn needs_a_rollout(&self) -> bool {
         let under_way = self.newest.is_none() && !self.sets.is_empty() || !self.active_older().is_empty();
-        let may_run = edit::annotation(&self.object, PARTITION) == Some("run");
+        let may_run = edit::annotation(&self.object, hold::PARTITION) == Some(hold::RUN);
         under_way && !may_run
     }
 

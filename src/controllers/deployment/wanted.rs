@@ -49,6 +49,15 @@ impl Wanted {
         }
     }
 
+    /// Takes no pod beyond `replicas`, and gives one up where none may be unavailable: of pods that must never run twice the
+    /// new one starts only where an old one has ended.
+    pub fn never_twice(&mut self) {
+        if self.rolling {
+            self.surge = 0;
+            self.unavailable = self.unavailable.max(1).min(self.replicas);
+        }
+    }
+
     /// The most pods there may be at a time.
     pub fn most(&self) -> i32 {
         self.replicas.saturating_add(self.surge)
@@ -126,6 +135,18 @@ mod tests {
     fn recreate_has_no_room_either_way() {
         let w = wanted(&json!({"replicas": 4, "strategy": {"type": "Recreate"}}));
         assert_eq!((w.rolling, w.surge, w.unavailable), (false, 0, 0));
+    }
+
+    #[test]
+    fn what_must_never_run_twice_has_no_surge() {
+        for (replicas, unavailable) in [(0, 0), (1, 1), (10, 2)] {
+            let mut w = wanted(&json!({"replicas": replicas}));
+            w.never_twice();
+            assert_eq!((w.surge, w.unavailable), (0, unavailable), "{replicas}");
+        }
+        let mut w = wanted(&json!({"replicas": 4, "strategy": {"type": "Recreate"}}));
+        w.never_twice();
+        assert_eq!((w.surge, w.unavailable), (0, 0));
     }
 
     #[test]

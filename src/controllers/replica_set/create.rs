@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::ids::Uid;
+use crate::object::hold::{HOLD, PARTITION, SLOT, SLOT_OF, holds};
 use crate::object::{Key, NoteType, kinds};
 use crate::store::{Change, Entry, Snapshot};
 
 use super::{COMPONENT, Plan, Replica};
-use crate::controllers::{edit, names, note, owner};
-
-/// The annotation that holds a pod's slot index. It never changes.
-pub const SLOT: &str = "skein.dev/slot";
+use crate::controllers::{edit, names, note, owner, pod as pods};
 
 /// Longest name a pod gets from `generateName` (its host name has to fit a DNS label), and the part that is drawn.
 const LONGEST: usize = 63;
@@ -22,7 +21,11 @@ const DRAWN: usize = 5;
 /// that are free.
 pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replica], lost: &[Replica], count: usize) {
     let object = set.value();
-    let taken: BTreeSet<usize> = replicas.iter().filter_map(slot).collect();
+    let holder = holder(set);
+    let mut taken: BTreeSet<usize> = replicas.iter().filter_map(slot).collect();
+    if let Some(deployment) = holder {
+        taken.extend(taken_by_siblings(view, deployment, set.uid));
+    }
     let orphaned: BTreeSet<usize> = lost.iter().filter_map(slot).filter(|s| !taken.contains(s)).collect();
     let fresh = (0..).filter(|s| !taken.contains(s) && !orphaned.contains(s));
     let mut named = BTreeSet::new();
@@ -35,10 +38,24 @@ pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replic
             "SuccessfulCreate",
             format!("Created pod: {}", key.name),
         ));
-        plan.changes
-            .push(Change::Create { object: pod(&object["spec"]["template"], set, &key, free), key: key.clone() });
+        plan.changes.push(Change::Create {
+            object: pod(&object["spec"]["template"], set, &key, free, holder),
+            key: key.clone(),
+        });
         named.insert(key);
     }
+}
+
+/// Returns whose slots a set's pods hold, if they must never run twice: its Deployment's, or its own.
+pub fn holder(set: &Entry) -> Option<Uid> {
+    let object = set.value();
+    (holds(&object) || holds(&object["spec"]["template"])).then(|| set.controller.unwrap_or(set.uid))
+}
+
+/// Counts the slots that replicas have; one that was adopted has one of its own.
+pub fn slots(replicas: &[Replica]) -> usize {
+    let numbered: BTreeSet<usize> = replicas.iter().filter_map(slot).collect();
+    numbered.len() + replicas.iter().filter(|replica| slot(replica).is_none()).count()
 }
 
 /// Reads a pod's slot. `None` for one that was adopted.
@@ -46,8 +63,15 @@ pub fn slot(replica: &Replica) -> Option<usize> {
     replica.pod.metadata.annotations.as_ref()?.get(SLOT)?.parse().ok()
 }
 
-/// Builds the pod at `key` from the template.
-fn pod(template: &Value, set: &Entry, key: &Key, slot: usize) -> Value {
+/// The slots that pods of a Deployment's other sets have: during a rollout the new pods take those that old ones give up.
+fn taken_by_siblings(view: &Snapshot, deployment: Uid, set: Uid) -> impl Iterator<Item = usize> {
+    let sets = view.controlled_by(deployment, &kinds::REPLICA_SET).filter(move |sibling| sibling.uid != set);
+    let pods = sets.flat_map(|set| view.controlled_by(set.uid, &kinds::POD)).filter(|pod| pods::active(pod));
+    pods.filter_map(|pod| edit::annotation(&pod.value(), SLOT)?.parse().ok())
+}
+
+/// Builds the pod at `key` from the template. `holder`: whose slot it holds, if it must never run twice.
+fn pod(template: &Value, set: &Entry, key: &Key, slot: usize, holder: Option<Uid>) -> Value {
     let mut metadata = json!({
         "name": key.name,
         "generateName": prefix(set),
@@ -57,6 +81,10 @@ fn pod(template: &Value, set: &Entry, key: &Key, slot: usize) -> Value {
         "ownerReferences": [owner::reference(set)],
     });
     metadata["annotations"][SLOT] = slot.to_string().into();
+    if let Some(holder) = holder {
+        metadata["annotations"][PARTITION] = HOLD.into();
+        metadata["annotations"][SLOT_OF] = holder.to_string().into();
+    }
     if let Some(finalizers) = template["metadata"].get("finalizers") {
         metadata["finalizers"] = finalizers.clone();
     }

@@ -3,6 +3,7 @@
 mod chaos;
 mod drive;
 mod ending;
+mod holding;
 mod images;
 mod lifecycle;
 mod outages;

@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::field::{Causes, Field, go_map, go_selector, quoted};
-use super::{names, pod, selector};
+use super::{meta, names, pod, selector};
 use crate::object::Selector;
 use crate::object::selector::BadSelector;
 
 /// Checks a Deployment.
 pub(super) fn deployment(root: &Field<'_>, causes: &mut Causes) {
+    meta::partition(root, causes);
     let spec = root.child("spec");
     causes.not_negative(&spec.child("replicas"));
     selector_and_template(&spec, "deployment", causes);
@@ -61,6 +62,7 @@ fn template(template: &Field<'_>, field: &Field<'_>, selector: Result<Selector, 
     if !selector.is_everything() && !selector.matches(&map) {
         causes.invalid_as(&labels, &go_map(labels.value), "`selector` does not match template `labels`");
     }
+    meta::partition(template, causes);
     pod::template(template, causes);
     let spec = template.child("spec");
     let policy = spec.child("restartPolicy");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::field::{Causes, Field};
 use super::names;
-use crate::object::{Kind, kinds};
+use crate::object::{Kind, hold, kinds};
 
 /// All annotations of an object together.
 const ANNOTATIONS_LIMIT: usize = 256 << 10;
@@ -97,6 +97,28 @@ pub(super) fn annotations(annotations: &Field<'_>, causes: &mut Causes) {
     }
     if size > ANNOTATIONS_LIMIT {
         causes.too_long(annotations, ANNOTATIONS_LIMIT);
+    }
+}
+
+/// Checks what a workload says that it wants when the cluster is in two.
+pub(super) fn partition(root: &Field<'_>, causes: &mut Causes) {
+    let annotations = root.child("metadata").child("annotations");
+    let wish = annotations.key(hold::PARTITION);
+    if wish.is_set() {
+        causes.one_of(&wish, &[hold::HOLD, hold::RUN]);
+    }
+}
+
+/// Checks that a pod keeps its slot: what runs must not be taken for another's.
+pub(super) fn slot_is_kept(new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
+    let (new, old) = (new.child("metadata").child("annotations"), old.child("metadata").child("annotations"));
+    let keeps = |annotations: &Field<'_>| annotations.key(hold::PARTITION).text() == hold::HOLD;
+    let kept: &[&str] = if keeps(&old) { &[hold::PARTITION, hold::SLOT, hold::SLOT_OF] } else { &[] };
+    for name in kept {
+        causes.immutable(&new.key(name), &old.key(name));
+    }
+    if keeps(&new) && !keeps(&old) {
+        causes.forbidden(&new.key(hold::PARTITION), "a pod that is there already cannot be made to hold");
     }
 }
 

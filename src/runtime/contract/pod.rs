@@ -104,6 +104,7 @@ impl<'a, D: Driver + ?Sized> Pod<'a, D> {
             },
             volumes: self.plan.volumes.clone(),
             host_aliases: vec![],
+            held: false,
         }
     }
 
@@ -148,6 +149,7 @@ impl<'a, D: Driver + ?Sized> Pod<'a, D> {
             stdin: false,
             tty: false,
             termination_message_path: "/dev/termination-log".into(),
+            held: false,
         }
     }
 

@@ -9,6 +9,7 @@ use bollard::models::{
 };
 
 use crate::kubelet::action::{ContainerSpec, PodRef, SandboxSpec, labels};
+use crate::runtime::cgroup_parents;
 
 /// Values of [`labels::TYPE`].
 pub const SANDBOX: &str = "sandbox";
@@ -123,6 +124,17 @@ fn container_host(spec: &ContainerSpec, sandbox: &str, mounts: Vec<Mount>) -> Ho
     }
 }
 
+/// Puts a container of a pod that must never run twice under a cgroup of the pod's own, where the agent's warden finds it.
+pub fn held(body: ContainerCreateBody, pod: &PodRef, systemd: bool) -> ContainerCreateBody {
+    let [plain, slice] = cgroup_parents(pod.uid);
+    let parent = match slice.rsplit_once('/') {
+        Some((_, slice)) if systemd => slice.to_owned(),
+        _ => format!("/{plain}"),
+    };
+    let host = HostConfig { cgroup_parent: Some(parent), ..body.host_config.unwrap_or_default() };
+    ContainerCreateBody { host_config: Some(host), ..body }
+}
+
 /// A mount of a file or folder of the host.
 pub fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
     Mount {
@@ -176,6 +188,7 @@ mod tests {
             stdin: false,
             tty: false,
             termination_message_path: "/dev/termination-log".into(),
+            held: false,
         }
     }
 
@@ -236,7 +249,8 @@ mod tests {
     fn a_sandbox_carries_its_address_and_resolver() {
         let dns = DnsSpec { servers: words(&["10.96.0.10"]), searches: words(&["svc"]), options: words(&["ndots:5"]) };
         let address = Some([10, 240, 0, 5].into());
-        let mut spec = SandboxSpec { hostname: "web".into(), address, dns, volumes: vec![], host_aliases: vec![] };
+        let (volumes, host_aliases) = (vec![], vec![]);
+        let mut spec = SandboxSpec { hostname: "web".into(), address, dns, volumes, host_aliases, held: false };
         let body = sandbox("n", &pod(), &spec, "pause");
         assert_eq!(body.labels.unwrap()[labels::ADDRESS], "10.240.0.5");
         let host = body.host_config.unwrap();

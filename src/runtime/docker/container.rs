@@ -65,7 +65,7 @@ impl Engine {
         let sandbox = sandbox.ok_or_else(|| Error::Files("the pod has no sandbox".into()))?;
         let mounts = self.mounts(pod, &spec).await?;
         let name = body::container_name(pod, &spec.name, spec.attempt);
-        let body = body::container(&self.config.node, pod, &spec, &sandbox, mounts);
+        let body = self.found(pod, spec.held, body::container(&self.config.node, pod, &spec, &sandbox, mounts));
 
         let _permit = self.starts.acquire().await.expect("nobody closes the semaphore");
         let mut tries = NAME_TRIES;

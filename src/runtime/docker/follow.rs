@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use bollard::models::{EventMessage, SystemInfo};
+use bollard::models::{EventMessage, SystemInfo, SystemInfoCgroupDriverEnum};
 use futures_util::StreamExt;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -105,7 +105,9 @@ impl Session<'_> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
         let client = Client::connect(&engine.config.socket).await?;
-        self.info = describe(client.info().await?);
+        let info = client.info().await?;
+        engine.systemd.store(info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD), Ordering::Relaxed);
+        self.info = describe(info);
         *lock(&engine.client) = Ok(client.clone());
         if let Err(error) = engine.ensure_network().await {
             tracing::warn!(%error, "the pod network is not in place");

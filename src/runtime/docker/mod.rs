@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bollard::models::ContainerCreateBody;
 use futures_util::future::BoxFuture;
 use ipnet::Ipv4Net;
 use tokio::sync::{Semaphore, mpsc};
@@ -100,6 +101,7 @@ impl Docker {
             starts: Semaphore::new(STARTS),
             doubtful: AtomicBool::new(false),
             network_ready: AtomicBool::new(false),
+            systemd: AtomicBool::new(false),
             oom_score_floor: AtomicBool::new(false),
         };
         Self { engine: Arc::new(engine) }
@@ -143,6 +145,8 @@ struct Engine {
     doubtful: AtomicBool,
     /// Bridge and firewall were seen in place since the last connection.
     network_ready: AtomicBool,
+    /// The daemon has systemd make cgroups.
+    systemd: AtomicBool,
     /// The daemon may not lower oom scores (it lacks CAP_SYS_RESOURCE).
     oom_score_floor: AtomicBool,
 }
@@ -154,6 +158,11 @@ impl Engine {
 
     fn folder(&self, uid: Uid) -> PodFolder {
         PodFolder::new(&self.config.folder, uid)
+    }
+
+    /// Has a container put where it can be found without Docker, if it must never run twice.
+    fn found(&self, pod: &PodRef, held: bool, body: ContainerCreateBody) -> ContainerCreateBody {
+        if held { body::held(body, pod, self.systemd.load(Ordering::Relaxed)) } else { body }
     }
 
     /// Does something with what is known of a pod.

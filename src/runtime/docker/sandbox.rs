@@ -102,7 +102,7 @@ impl Engine {
 
     async fn launch_sandbox(&self, client: &Client, pod: &PodRef, spec: &SandboxSpec) -> Result<String, Error> {
         let name = body::sandbox_name(pod);
-        let body = body::sandbox(&self.config.node, pod, spec, &images::pause());
+        let body = self.found(pod, spec.held, body::sandbox(&self.config.node, pod, spec, &images::pause()));
         let _permit = self.starts.acquire().await.expect("nobody closes the semaphore");
         let mut tries = NAME_TRIES;
         let made = loop {

@@ -339,6 +339,7 @@ mod tests {
             dns: Default::default(),
             volumes: vec![],
             host_aliases: vec![("1.2.3.4".into(), vec!["foo".into(), "bar".into()])],
+            held: false,
         };
         let text = hosts_file(&spec);
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));

@@ -66,6 +66,22 @@ impl FakeRuntime {
         }
     }
 
+    /// Kills all that runs of a pod, its sandbox too.
+    pub fn kill_pod(&mut self, now: Now, uid: Uid) {
+        let Some(pod) = self.daemon.pods.get(&uid) else { return };
+        let running = pod.containers.iter().filter(|c| c.is_running()).map(|c| c.listed.id.clone());
+        let sandbox = pod.sandbox.iter().map(|sandbox| sandbox.id.clone());
+        for id in running.chain(sandbox).collect::<Vec<_>>() {
+            self.kill(now, &id);
+        }
+    }
+
+    /// Returns the pods of which a container runs.
+    pub fn running(&self) -> impl Iterator<Item = Uid> + '_ {
+        let runs = |pod: &&daemon::Pod| pod.containers.iter().any(daemon::Container::is_running);
+        self.daemon.pods.values().filter(runs).map(|pod| pod.pod.uid)
+    }
+
     /// Removes a container behind the runtime's back. A list will say so.
     pub fn vanish(&mut self, now: Now, id: &str) {
         self.now = now;

@@ -40,7 +40,9 @@ pub fn check(now: Duration, ledger: &Ledger, me: NodeId, before: &Snapshot, afte
         let siblings: Vec<_> = after.controlled_by(set, &kinds::POD).filter(shares).collect();
         let age = born(ledger, old);
         let elder = siblings.iter().any(|pod| born(ledger, pod) <= age && is_ready(&pod.value()));
-        let younger = siblings.iter().find(|pod| born(ledger, pod) > age + Duration::from_secs(2));
+        // One that is lost does not count for the leader, so it is none that another goes for.
+        let counts = |pod: &Arc<Entry>| !crate::world::is_lost(pod);
+        let younger = siblings.iter().find(|pod| born(ledger, pod) > age + Duration::from_secs(2) && counts(pod));
         if let (false, Some(younger)) = (elder, younger) {
             return Err(format!("{NAME}: {} on {:?} goes, {} stays", old.key, old.node, younger.key));
         }

@@ -14,6 +14,7 @@ mod level;
 #[path = "../../sim/invariants/once.rs"]
 mod once;
 mod replicas;
+pub mod twice;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::world::Bug;
 
 /// Which bug must be caught by which invariant.
 pub const PLANTED: &[(Bug, &str)] = &[
+    (Bug::SleepingWarden, twice::NAME),
     (Bug::ForgottenBallots, leaders::NAME),
     (Bug::SecondScheduler, bound::NAME),
     (Bug::DeafNode, equal::NAME),

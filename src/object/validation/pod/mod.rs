@@ -21,6 +21,7 @@ pub(super) use update::on_update;
 /// Checks a new Pod.
 pub(super) fn on_create(root: &Field<'_>, causes: &mut Causes) {
     let spec = root.child("spec");
+    meta::partition(root, causes);
     pod(&spec, causes);
     if spec.child("ephemeralContainers").len() > 0 {
         causes.forbidden(&spec.child("ephemeralContainers"), "cannot be set on create");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::placement;
 use crate::object::validation::field::{Causes, Field, go_map, same};
-use crate::object::validation::names;
+use crate::object::validation::{meta, names};
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
      `spec.tolerations` (only additions to existing tolerations),\
@@ -12,6 +12,7 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
 
 /// Checks a change of a Pod.
 pub(in crate::object::validation) fn on_update(new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
+    meta::slot_is_kept(new, old, causes);
     let (new, old) = (new.child("spec"), old.child("spec"));
     super::pod(&new, causes);
     for list in ["containers", "initContainers"] {

@@ -6,7 +6,8 @@
 //! | `spec.nodeName` of a Pod by Bind | decision | elected register, or a caretaker's |
 //! | status by the leader | decision | elected register |
 //! | status by a caretaker | decision | a caretaker's register, while the elected one is as it was |
-//! | spec of a Lease | decision | elected register |
+//! | a Lease | unique decision | quorum register (`node::leases`), shown by `decided` |
+//! | spec of a Lease, below feature level 4 | decision | elected register |
 //! | status of a Pod or Node by its kubelet | observation | register (uid, node) |
 //! | status by a client | told | register a field, conditions by type |
 //! | Events | ephemeral | memory |

@@ -11,7 +11,7 @@ import time
 import unittest
 
 from testnet import (NAME, ROOT, RUN, Prober, at, container_of, create, docker, eventually, get, identity, is_ready, kubectl,
-                     leader, next_leader, on, pods, ready_nodes, restarts, said, settled, sh, started, testnet)
+                     kubectl_said, leader, next_leader, on, pods, ready_nodes, restarts, said, settled, sh, started, testnet)
 
 NODES = ("n1", "n2", "n3")
 NODE_PORT = 30080
@@ -84,6 +84,15 @@ def config_maps(prefix, count):
 
 def names(node, *args):
     return {o["metadata"]["name"] for o in get(*at(node), *args)["items"]}
+
+
+def holder(node):
+    return get(*at(node), "lease", "operator")["spec"]["holderIdentity"]
+
+
+def held(lease, by):
+    """The Lease as it would be held by somebody, at the version that was read."""
+    return json.dumps({**lease, "spec": {**lease["spec"], "holderIdentity": by}})
 
 
 class Capture:
@@ -351,6 +360,61 @@ class Story(unittest.TestCase):
         for node in NODES:
             eventually(f"traffic from {node} to all", lambda n=node: spread_again(n), seconds=15)
         self.assertIn("web version 1", fetch("n1", f"http://{new}:{NODE_PORT}/")[1])
+
+    def test_09_a_lease_is_one_decision(self):
+        all_ready()
+        self.addCleanup(kubectl_said, "delete", "lease", "operator", "--ignore-not-found")
+        kubectl(*at("n2"), "create", "-f", "-", stdin=json.dumps(
+            {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "operator", "labels": {"app": "op"}},
+             "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}}))
+        for node in NODES:
+            eventually(f"the Lease at {node}", lambda n=node: holder(n) == "a", seconds=5)
+        first = {node: get(*at(node), "lease", "operator") for node in NODES}
+        kubectl(*at("n3"), "replace", "-f", "-", stdin=held(first["n3"], "b"))
+        eventually("the new holder at n1", lambda: holder("n1") == "b", seconds=5)
+        code, text = kubectl_said(*at("n1"), "replace", "-f", "-", stdin=held(first["n1"], "thief"))
+        self.assertNotEqual(code, 0)
+        self.assertIn("the object has been modified", text)
+        former = eventually("a leader", lambda: leader("n1"))
+        other = next(node for node in NODES if node != former)
+        began = time.monotonic()
+        pid = kill_agent(former)
+
+        def renewed():
+            kubectl(*at(other), "replace", "-f", "-", stdin=held(get(*at(other), "lease", "operator"), "c"))
+            return True
+
+        eventually(f"a renewal at {other}", renewed, seconds=20, every=0.05)
+        say(f"{former} killed, which led: the Lease renewed at {other} after {time.monotonic() - began:.2f} s")
+        gone(pid)
+        testnet("start", former)
+        all_ready()
+        testnet("cut", "n3")
+        try:
+            self.written_on_one_side()
+        finally:
+            testnet("heal")
+        all_ready()
+        for node in NODES:
+            eventually(f"the one holder at {node}", lambda n=node: holder(n) == "d", seconds=10)
+            seen = get(*at(node), "lease", "operator")["metadata"]
+            self.assertEqual({k: seen[k] for k in ("uid", "creationTimestamp", "labels")},
+                             {k: first[node]["metadata"][k] for k in ("uid", "creationTimestamp", "labels")})
+        kubectl(*at("n1"), "delete", "lease", "operator")
+        for node in NODES:
+            eventually(f"none at {node}", lambda n=node: "operator" not in names(n, "leases"), seconds=5)
+
+    def written_on_one_side(self):
+        """n3 is cut off, and says so."""
+        eventually("n3 to see that it is alone", lambda: ready_nodes("n3", own=True) == {"n3"}, seconds=10)
+        lease = own("n3", "get", "lease", "operator")
+        self.assertEqual(lease["spec"]["holderIdentity"], "c", "it is read there")
+        code, text = said(str(ROOT / "testnet/on"), "n3", "kubectl", "replace", "-f", "-", stdin=held(lease, "thief"))
+        self.assertNotEqual(code, 0)
+        self.assertIn("ServiceUnavailable", text)
+        self.assertIn("hears no leader", text)
+        say(text.strip())
+        kubectl(*at("n1"), "replace", "-f", "-", stdin=held(get("lease", "operator"), "d"))
 
 
     def test_09_what_must_never_run_twice_does_not(self):

@@ -211,6 +211,7 @@ fn found(files: &mut dyn Files, config: &Config, wall: Wall) -> Result<Identity,
         authority_key: Some(authority.key_pem()),
         authority: authority.pem().to_owned(),
         chain: Vec::new(),
+        witness: false,
         seeds: Vec::new(),
     };
     // A vote that is there already is of a cluster that was never founded to the end.
@@ -279,6 +280,8 @@ pub struct Joined {
     pub authority: String,
     /// The authority's key, if it was given.
     pub authority_key: Option<String>,
+    /// Whether it shall run no pods.
+    pub witness: bool,
     /// Where members are.
     pub seeds: Vec<SocketAddrV4>,
 }
@@ -288,7 +291,7 @@ pub struct Joined {
 /// # Errors
 /// [`GenesisError::NoMembership`] if the admission has no chain to the cluster's founder, or is another machine's.
 pub fn settle(files: &mut dyn Files, cluster: ClusterId, joined: Joined) -> Result<Member, GenesisError> {
-    let Joined { key, admission, authority, authority_key, seeds } = joined;
+    let Joined { key, admission, authority, authority_key, witness, seeds } = joined;
     if let Some(key) = &authority_key {
         Authority::of_pem(&authority, key)?;
     }
@@ -305,6 +308,7 @@ pub fn settle(files: &mut dyn Files, cluster: ClusterId, joined: Joined) -> Resu
         authority_key,
         authority,
         chain: chain(&member, &admission.members),
+        witness,
         seeds,
     };
     let registry = Registry { voters: Voters::default(), registers: registers_of(admission.members) };

@@ -40,7 +40,7 @@ fn join(first: &Genesis, name: &str) -> MemoryFiles {
     let admission = Admission { members: vec![founder, member.clone()], member, settings: first.settings.clone() };
     let authority = first.identity.authority.clone();
     let seeds = vec!["192.0.2.1:7443".parse().unwrap()];
-    let joined = Joined { key, admission, authority, authority_key: None, seeds };
+    let joined = Joined { key, admission, authority, authority_key: None, witness: false, seeds };
     assert_eq!(settle(&mut files, first.cluster, joined).unwrap().tag, 2);
     files
 }
@@ -241,7 +241,7 @@ fn an_admission_of_another_machine_is_not_kept() {
     let mut files = MemoryFiles::default();
     let key = draft(&mut files, first.cluster).unwrap();
     let authority = first.identity.authority.clone();
-    let joined = Joined { key, admission, authority, authority_key: None, seeds: Vec::new() };
+    let joined = Joined { key, admission, authority, authority_key: None, witness: false, seeds: Vec::new() };
     assert!(matches!(settle(&mut files, first.cluster, joined), Err(GenesisError::NoMembership)));
     assert!(files.read(IDENTITY).is_err());
 }

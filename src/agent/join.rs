@@ -28,11 +28,20 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// How long to wait before they are called again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// With what a machine joins.
+pub struct Ticket {
+    /// The token, as text.
+    pub token: String,
+    /// Whether it shall run no pods.
+    pub witness: bool,
+}
+
 /// Makes the machine a member of the token's cluster, unless it is already.
 ///
 /// # Errors
 /// One sentence: the token, the folder or the machine does not do, nobody answers, or the cluster refuses.
-pub async fn join(config: &Config, folder: &DataFolder, text: &str) -> anyhow::Result<()> {
+pub async fn join(config: &Config, folder: &DataFolder, ticket: &Ticket) -> anyhow::Result<()> {
+    let text = &*ticket.token;
     let token = Token::parse(text)?;
     let mut files = folder.files()?;
     if let Some(there) = genesis::cluster_in(&files)? {
@@ -50,7 +59,7 @@ pub async fn join(config: &Config, folder: &DataFolder, text: &str) -> anyhow::R
     let Admitted { admission, authority, authority_key, addresses } = ask_around(&mesh, &applicant, config).await?;
     let mut seeds = token.addresses.clone();
     seeds.extend(addresses.into_iter().filter(|a| !token.addresses.contains(a)));
-    let joined = Joined { key, admission, authority, authority_key, seeds };
+    let joined = Joined { key, admission, authority, authority_key, witness: ticket.witness, seeds };
     let member = genesis::settle(&mut files, token.cluster, joined)?;
     tracing::info!(cluster = short(token.cluster), node = member.name, "joined");
     if member.name != config.node_name {

@@ -97,7 +97,8 @@ impl Cluster {
 
 async fn join_as(folder: &Path, name: &str, token: &str) -> anyhow::Result<Member> {
     let data = DataFolder::open(folder)?;
-    join(&config(folder, name), &data, token).await?;
+    let ticket = Ticket { token: token.to_owned(), witness: false };
+    join(&config(folder, name), &data, &ticket).await?;
     let mut files = data.files()?;
     let mut config = config(folder, name);
     genesis::adopt(&files, &mut config)?;
@@ -118,6 +119,19 @@ async fn a_machine_joins_and_is_a_member_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_joins_as_a_witness_is_one_at_every_start() {
+    let (cluster, folder) = (Cluster::start().await, tempfile::tempdir().unwrap());
+    let data = DataFolder::open(folder.path()).unwrap();
+    let config = config(folder.path(), "w");
+    join(&config, &data, &Ticket { token: cluster.token(), witness: true }).await.unwrap();
+    for _ in 0..2 {
+        let genesis = genesis::load(&mut data.files().unwrap(), &config, clock::now().wall).unwrap();
+        let node = crate::agent::settings::node_config(&config, &genesis, Ipv4Addr::LOCALHOST, Vec::new());
+        assert!(node.witness && node.kubelet.max_pods == 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_another_cluster_is_refused_naming_both() {
     let (one, two) = (Cluster::start().await, Cluster::start().await);
     let why = join_as(two.folder.path(), "n1", &one.token()).await.unwrap_err().to_string();
@@ -134,7 +148,7 @@ async fn a_refusal_and_a_conflict_of_ranges_are_one_sentence() {
     let mut other = config(folder.path(), "n2");
     other.given.pods = Some("10.0.0.0/12".parse().unwrap());
     let data = DataFolder::open(folder.path()).unwrap();
-    let why = join(&other, &data, &cluster.token()).await.unwrap_err().to_string();
+    let why = join(&other, &data, &Ticket { token: cluster.token(), witness: false }).await.unwrap_err().to_string();
     assert!(why.contains("10.0.0.0/12") && why.contains("--pods"), "{why}");
 }
 

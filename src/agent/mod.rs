@@ -47,6 +47,7 @@ use crate::handle::Handle;
 
 use driver::Parting;
 use genesis::Genesis;
+pub use join::Ticket;
 use parts::Site;
 
 /// How long a leader that stops waits for another to take over.
@@ -58,7 +59,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// One sentence on why it cannot start, or is not admitted.
-pub async fn run(mut config: Config, token: Option<String>) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, ticket: Option<Ticket>) -> anyhow::Result<()> {
     let start = clock::now();
     checks::clock(start.wall)?;
     checks::root()?;
@@ -66,9 +67,9 @@ pub async fn run(mut config: Config, token: Option<String>) -> anyhow::Result<()
     let folder = DataFolder::open(&config.data)?;
     backup::whole(&folder)?;
     let listener = listen(config.api_port).await?;
-    if let Some(token) = token {
+    if let Some(ticket) = ticket {
         mesh_port_is_free(config.mesh_port)?;
-        join::join(&config, &folder, &token).await?;
+        join::join(&config, &folder, &ticket).await?;
     }
     genesis::adopt(&folder.files()?, &mut config)?;
     checks::ranges(&config)?;

@@ -19,9 +19,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::disk::{DataFolder, FolderFiles, Log, Votes, Writer};
 use crate::handle::{self, Calls, Handle, Logs};
+use crate::kubelet::action::Observation;
 use crate::mesh::{self, Directory, Mesh};
 use crate::node::Node;
-use crate::runtime::Docker;
+use crate::runtime::{Docker, Nothing, Runtime};
 use crate::trust::{Authority, JoinRequest};
 use crate::{api, dns, proxy};
 
@@ -79,9 +80,7 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
     let (node, log, damage) = site.open_node(address)?;
     let (handle, door) = handle::door(node.snapshot().clone());
     let (observer, observations) = mpsc::channel(OBSERVATIONS);
-    let docker = settings::docker_config(site.config, site.genesis);
-    let runtime = Arc::new(Docker::new(docker, observer, site.shutdown.clone()));
-    site.tasks.spawn(Arc::clone(&runtime).run());
+    let (runtime, local) = site.start_runtime(observer);
 
     let own = SocketAddrV4::new(address, site.config.mesh_port);
     let watched = Watched {
@@ -94,7 +93,6 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
     let calls: Arc<dyn Calls> = Arc::new(mesh.clone());
     let exit = site.start_traffic(&handle, Arc::clone(&calls)).await?;
     let authority = site.authority()?;
-    let local: Arc<dyn Logs> = Arc::clone(&runtime) as _;
     let logs =
         ClusterLogs { node: site.config.node_name.clone(), local: Arc::clone(&local), calls: Arc::clone(&calls) };
     let certificates = site.certificates(authority.clone(), calls, &watched)?;
@@ -163,6 +161,19 @@ impl Site<'_> {
         let joined_by = self.genesis.identity.seeds.iter().copied();
         seeds.extend(joined_by.filter(|seed| !seeds.contains(seed)).collect::<Vec<_>>());
         seeds
+    }
+
+    /// Starts what runs pods, and reads their logs.
+    fn start_runtime(&self, observer: mpsc::Sender<Observation>) -> (Arc<dyn Runtime>, Arc<dyn Logs>) {
+        if self.genesis.identity.witness {
+            tracing::info!("a witness: it votes and runs no pods");
+            let nothing = Arc::new(Nothing::new(&observer));
+            return (Arc::clone(&nothing) as _, nothing);
+        }
+        let config = settings::docker_config(self.config, self.genesis);
+        let docker = Arc::new(Docker::new(config, observer, self.shutdown.clone()));
+        self.tasks.spawn(Arc::clone(&docker).run());
+        (Arc::clone(&docker) as _, docker)
     }
 
     async fn start_mesh(&self, events: mpsc::Sender<mesh::Event>) -> anyhow::Result<Mesh> {

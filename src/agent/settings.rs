@@ -41,7 +41,7 @@ pub(super) fn node_config(
         dns: config.dns_address(),
         cluster_domain: DOMAIN.into(),
         upstream_dns: machine::resolv_conf(),
-        max_pods: MAX_PODS,
+        max_pods: if genesis.identity.witness { 0 } else { MAX_PODS },
         version: api::git_version(),
         port: config.api_port,
         machine: machine::names(),
@@ -61,6 +61,7 @@ pub(super) fn node_config(
         leases: Board::new(&config.data).read(),
         seeds,
         level: features::LEVEL,
+        witness: genesis.identity.witness,
         store,
         kubelet,
         routing: routing::Config {

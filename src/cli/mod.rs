@@ -52,6 +52,9 @@ enum Command {
         /// The join token. On a machine with other users give it in the environment: arguments can be seen by all
         #[arg(env = "SKEIN_TOKEN", hide_env_values = true)]
         token: String,
+        /// Run no pods, for good: be a member for the vote, so that of two others one may fail. Needs no Docker
+        #[arg(long)]
+        witness: bool,
         #[command(flatten)]
         settings: Settings,
         /// Write logs as JSON, one object a line
@@ -154,7 +157,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Up { settings, log_json } => up(settings, None, log_json, cli.config),
-        Command::Join { token, settings, log_json } => up(settings, Some(token), log_json, cli.config),
+        Command::Join { token, witness, settings, log_json } => {
+            up(settings, Some(agent::Ticket { token, witness }), log_json, cli.config)
+        }
         Command::Token { command: token::Command::Create { ttl, place } } => {
             folder(place, cli.config).and_then(|f| token::create(&f, ttl))
         }
@@ -180,11 +185,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn up(settings: Settings, token: Option<String>, log_json: bool, file: Option<PathBuf>) -> anyhow::Result<()> {
+fn up(settings: Settings, ticket: Option<agent::Ticket>, log_json: bool, file: Option<PathBuf>) -> anyhow::Result<()> {
     log_to_stderr(log_json);
     let config = complete(settings, file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    runtime.block_on(agent::run(config, token))
+    runtime.block_on(agent::run(config, ticket))
 }
 
 fn complete(settings: Settings, file: Option<PathBuf>) -> anyhow::Result<Config> {

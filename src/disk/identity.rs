@@ -49,6 +49,9 @@ pub struct Identity {
     /// This member's signed record, then its signer's, up to the founder's, hexadecimal. Empty as `pods` is.
     #[serde(default)]
     pub chain: Vec<String>,
+    /// Whether it runs no pods, and is a member for its vote.
+    #[serde(default)]
+    pub witness: bool,
     /// Where the members were that this node has joined by.
     #[serde(default)]
     pub seeds: Vec<SocketAddrV4>,

@@ -52,8 +52,8 @@ impl Election {
     }
 
     /// Returns the voter to be removed: one that is no member any more or has left its seat; or one too many, rather one
-    /// that cannot be reached; or one that has long been silent, if another can take its place. The leader does not
-    /// remove itself.
+    /// that cannot be reached; or one that has long been silent, or should rather not vote, if another can take its
+    /// place. The leader does not remove itself.
     fn leaving(&self, leader: &Leader) -> Option<NodeId> {
         let voters = &self.ballot.voters.members;
         let others = || voters.iter().filter(|voter| **voter != self.me).copied();
@@ -63,14 +63,19 @@ impl Election {
         }
         let wanted = wanted(self.members.len(), self.most);
         if voters.len() > wanted {
-            return others().max_by_key(|voter| (!self.reachable.contains(voter), *voter));
+            let rather = |voter: &NodeId| (!self.reachable.contains(voter), self.is_second_choice(voter), *voter);
+            return others().max_by_key(rather);
         }
         let is_absent = |voter: &NodeId| {
             !self.reachable.contains(voter)
                 && leader.peers.get(voter).is_some_and(|peer| self.now.since(peer.heard) >= ABSENT)
         };
-        let absent = others().find(is_absent).filter(|_| voters.len() == wanted)?;
-        self.ready(leader).next().map(|_| absent)
+        if voters.len() < wanted {
+            return None;
+        }
+        let absent = others().find(is_absent).filter(|_| self.ready(leader).next().is_some());
+        let is_better = |node: &NodeId| !self.is_second_choice(node);
+        absent.or_else(|| others().rfind(|voter| !is_better(voter) && self.ready(leader).any(is_better)))
     }
 
     /// Lists the members that could be made voters: they can be reached and hold all that a voter holds.
@@ -89,10 +94,16 @@ impl Election {
         if voters.len() >= wanted(self.members.len(), self.most) {
             return None;
         }
-        let mut ready = self.ready(leader);
-        let first = ready.next()?;
+        let ready: Vec<&NodeId> = self.ready(leader).collect();
+        let first = *ready.iter().min_by_key(|node| (self.is_second_choice(node), **node))?;
         let seat = leader.peers.get(first)?.seat.unwrap_or_default();
-        (voters.len().is_multiple_of(2) || ready.next().is_some()).then_some((*first, seat))
+        (voters.len().is_multiple_of(2) || ready.len() > 1).then_some((*first, seat))
+    }
+
+    /// Tells whether others should rather vote: a witness is there to make the number odd where that of the others is even.
+    fn is_second_choice(&self, node: &NodeId) -> bool {
+        let others = self.members.difference(&self.witnesses).count();
+        self.witnesses.contains(node) != others.is_multiple_of(2)
     }
 
     /// Tells whether a member is ready to vote: it has this configuration and the whole set of registers on disk.

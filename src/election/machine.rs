@@ -44,6 +44,7 @@ pub struct Election {
     /// All members and those that can be reached, once they are known.
     pub(super) members: BTreeSet<NodeId>,
     pub(super) reachable: BTreeSet<NodeId>,
+    pub(super) witnesses: BTreeSet<NodeId>,
     pub(super) part: Part,
     pub(super) saver: Saver,
     pub(super) recall: Recall,
@@ -112,6 +113,7 @@ impl Election {
             holding,
             members: BTreeSet::new(),
             reachable: BTreeSet::new(),
+            witnesses: BTreeSet::new(),
             part: Part::Follower(Follower::default()),
             saver: Saver::new(durable),
             recall: Recall::default(),
@@ -130,7 +132,8 @@ impl Election {
             Input::Received { from, message } => self.receive(from, message),
             Input::Saved(id) => self.saved(id),
             Input::Gone(peer) => self.gone(peer),
-            Input::Members { all, reachable, most } => {
+            Input::Members { all, reachable, witnesses, most } => {
+                self.witnesses = witnesses;
                 self.members = all;
                 self.most = most;
                 self.told.retain(|node, _| self.members.contains(node));
@@ -327,13 +330,17 @@ impl Election {
         if self.is_sole() {
             return Duration::ZERO;
         }
-        let unable = if self.able { Duration::ZERO } else { self.timing.patience };
-        self.timing.patience + unable + RANK * self.rank(leader) + self.chance()
+        self.timing.patience + self.unable() + RANK * self.rank(leader) + self.chance()
+    }
+
+    /// Returns by how much longer one waits that lets others stand first.
+    fn unable(&self) -> Duration {
+        if self.able { Duration::ZERO } else { self.timing.patience }
     }
 
     /// Returns how long to wait when `leader` is known to be dead.
     pub(super) fn wait_gone(&self, leader: &NodeId) -> Duration {
-        RANK_GONE * self.rank(Some(leader))
+        self.unable() + RANK_GONE * self.rank(Some(leader))
     }
 
     /// Returns how long to wait for votes when there is another candidate: long enough for slow disks to answer, and for

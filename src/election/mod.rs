@@ -87,6 +87,9 @@ pub enum Input {
         all: BTreeSet<NodeId>,
         /// Those that answer.
         reachable: BTreeSet<NodeId>,
+        /// Those that are members for their votes: they vote rather than others where that makes a vote for each but them
+        /// possible, and else rather not.
+        witnesses: BTreeSet<NodeId>,
         /// How many voters there may be: [`MOST_VOTERS`], or as many as the oldest build makes.
         most: usize,
     },

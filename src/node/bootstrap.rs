@@ -1,10 +1,11 @@
 //! What every cluster has: the system namespaces, this node's Node, its lease, the `kubernetes` Service.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::ids::Uid;
+use crate::ids::{NodeId, Uid};
 use crate::object::{Key, kinds, write};
 use crate::routing::slices::SERVICE_NAME;
 use crate::store::class::{MANAGED_BY, MANAGER, NODE_LEASES};
@@ -22,6 +23,11 @@ const UPKEEP: Duration = Duration::from_secs(10);
 
 /// How soon it is tried again while something is under way.
 const SOON: Duration = Duration::from_millis(100);
+
+/// The taint of a node that runs no pods.
+pub const WITNESS: &str = "skein.dev/witness";
+/// Its label.
+pub const WITNESS_ROLE: &str = "node-role.kubernetes.io/witness";
 
 /// The Lease that shows who leads.
 pub const LEADER: &str = "skein-leader";
@@ -128,7 +134,7 @@ impl Node {
     }
 
     fn node_object(&self) -> Value {
-        json!({"metadata": {
+        let mut object = json!({"metadata": {
             "annotations": {
                 "skein.dev/node-id": self.store.node_id().to_string(),
                 MESH_ADDRESS: self.mesh_address(),
@@ -139,7 +145,19 @@ impl Node {
                 "kubernetes.io/arch": architecture(),
                 "node-role.kubernetes.io/member": "",
             },
-        }, "spec": {"podCIDR": self.pod_range.to_string(), "podCIDRs": [self.pod_range.to_string()]}})
+        }, "spec": {"podCIDR": self.pod_range.to_string(), "podCIDRs": [self.pod_range.to_string()]}});
+        if self.witness {
+            object["metadata"]["labels"][WITNESS_ROLE] = "".into();
+            object["spec"]["taints"] = json!([{"key": WITNESS, "effect": "NoSchedule"}]);
+        }
+        object
+    }
+
+    /// Lists the members that run no pods, as far as their Nodes tell.
+    pub(super) fn witnesses(&self) -> BTreeSet<NodeId> {
+        let nodes = self.store.snapshot().list(&kinds::NODE, None);
+        let names = nodes.filter(|node| node.labels.contains_key(WITNESS_ROLE)).map(|node| node.key.name.as_str());
+        names.filter_map(|name| self.peers.members.named(name)).map(|member| member.id).collect()
     }
 
     fn api_service(&self) -> Value {

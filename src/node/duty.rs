@@ -90,7 +90,7 @@ impl Node {
         self.duty.next = now.mono + LOOK;
         let waits = self.check_disk().is_err() || self.telling.durable < self.telling.taken;
         if self.duty.watch_disk(now.mono, waits.then_some(self.telling.durable)) {
-            self.elect(now, election::Input::Able(!self.duty.hindered));
+            self.say_whether_able(now);
         }
         if !self.leading.is_leader() {
             return self.duty.done();
@@ -106,6 +106,12 @@ impl Node {
             tracing::warn!(%pod, "a pod that fits is not placed: another node shall lead");
             self.elect(now, election::Input::Resign);
         }
+    }
+
+    /// Says whether this node could lead as well as any: a witness leads only where no other does.
+    pub(super) fn say_whether_able(&mut self, now: Now) {
+        let able = !self.duty.hindered && !self.witness;
+        self.elect(now, election::Input::Able(able));
     }
 
     fn leave_for_the_disk(&mut self, now: Now) {

@@ -195,6 +195,7 @@ impl Node {
         let all: BTreeSet<NodeId> = self.peers.members.iter().map(|m| m.id).collect();
         let reachable = all.iter().filter(|id| **id == me || self.peers.answers(id)).copied().collect();
         let most = if self.may_use(Feature::FiveVoters) { MOST_VOTERS } else { FORMER_VOTERS };
-        self.elect(now, Input::Members { all, reachable, most });
+        let witnesses = self.witnesses();
+        self.elect(now, Input::Members { all, reachable, witnesses, most });
     }
 }

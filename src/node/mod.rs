@@ -116,6 +116,8 @@ pub struct Config {
     pub seeds: Vec<SocketAddrV4>,
     /// The agent's feature level: [`crate::features::LEVEL`], but for tests of mixed clusters.
     pub level: u32,
+    /// Whether it runs no pods and is a member for its vote.
+    pub witness: bool,
     /// The store's own.
     pub store: store::Config,
     /// The kubelet's own.
@@ -132,6 +134,7 @@ pub struct Node {
     api_address: Ipv4Addr,
     pod_range: Ipv4Net,
     mesh_port: u16,
+    witness: bool,
     /// The newest term this node knows: stamps what it decides while it leads.
     term: Term,
     store: Store,
@@ -197,6 +200,7 @@ impl Node {
             api_address: config.api_address,
             pod_range: config.pod_range,
             mesh_port: config.mesh_port,
+            witness: config.witness,
             term: config.ballot.term,
             leading: Leading::new(id, seed, config.ballot, config.registers),
             caretaking: Caretaking::new(now.mono),
@@ -245,6 +249,7 @@ impl Node {
 
     /// Begins: wakes every room with what the store holds.
     pub fn start(&mut self, now: Now) -> Vec<Effect> {
+        self.say_whether_able(now);
         self.members_changed(now);
         self.elect(now, election::Input::Tick);
         self.upkeep(now);
@@ -368,6 +373,7 @@ impl Node {
         }
         if events.iter().any(|e| e.key().kind == &kinds::NODE) {
             self.refresh_directory();
+            self.tell_election(now);
         }
         if events.iter().any(|e| local::concerns(e, &self.name)) {
             self.ask_for_leases_soon();

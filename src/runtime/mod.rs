@@ -11,9 +11,11 @@ use crate::kubelet::action::Action;
 pub mod contract;
 pub mod docker;
 pub mod fake;
+mod nothing;
 
 pub use docker::Docker;
 pub use fake::FakeRuntime;
+pub use nothing::Nothing;
 
 /// Returns where the cgroup of a pod is that must never run twice, below the root of a hierarchy: with Docker's cgroupfs
 /// driver, and with its systemd driver (in whose names a dash is a step down).

@@ -49,6 +49,8 @@ pub struct Host {
     pub deadlines: BTreeMap<Uid, Mono>,
     /// While its agent is stalled: what happens meanwhile.
     pub stalled: Option<Vec<Input>>,
+    /// Whether it runs no pods.
+    pub witness: bool,
     /// Whether it stays down, whatever was to start it.
     pub kept_down: bool,
 }
@@ -104,6 +106,7 @@ impl Host {
             level: skein::features::LEVEL,
             deadlines: BTreeMap::new(),
             stalled: None,
+            witness: false,
             kept_down: false,
         }
     }
@@ -147,6 +150,10 @@ impl Host {
         let member = self.member.as_ref().expect("it is a member");
         let mut config = config::config_of(member, self.key.clone(), self.incarnation, seed);
         config.level = self.level;
+        config.witness = self.witness;
+        if self.witness {
+            config.kubelet.max_pods = 0;
+        }
         config.ballot = self.disk.ballot.clone();
         config.registers = self.disk.registers.clone();
         config.leases = self.deadlines.clone();

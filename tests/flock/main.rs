@@ -30,6 +30,7 @@ mod seeds;
 mod trace;
 #[path = "../sim/users.rs"]
 mod users;
+mod witness;
 mod world;
 
 use seeds::Outcome;

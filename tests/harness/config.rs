@@ -53,6 +53,7 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
         leases: [].into(),
         seeds: Vec::new(),
         level: skein::features::LEVEL,
+        witness: false,
         store: store::Config {
             node: member.id,
             key,

@@ -37,6 +37,33 @@ fn one_grows_to_three() {
 }
 
 #[test]
+fn a_witness_votes_where_it_makes_the_number_odd() {
+    for (others, votes) in [(2, true), (3, false), (6, true)] {
+        for witness in 2..=others + 1 {
+            let mut world = World::new(7, FINE);
+            world.most = 5;
+            world.witnesses = nodes([witness]);
+            world.start(1);
+            world.run(50);
+            // All are there before the first of them is made a voter.
+            world.members = nodes(1..=others + 1);
+            world.cut = (1..=others + 1).flat_map(|n| [(node(1), node(n)), (node(n), node(1))]).collect();
+            let registers = world.machine(1).committed().clone();
+            for n in 2..=others + 1 {
+                world.add(n, crate::election::Ballot::default(), registers.clone());
+                world.start(n);
+            }
+            world.run(500);
+            world.cut.clear();
+            world.run(3000);
+            let voters = &world.machine(1).ballot().voters.members;
+            assert_eq!(voters.len(), if others == 6 { 5 } else { 3 });
+            assert_eq!(voters.contains(&node(witness)), votes, "{others} others, the witness is {witness}");
+        }
+    }
+}
+
+#[test]
 fn one_that_leaves_votes_no_more() {
     let mut world = World::settled(3, FINE, 3);
     world.run(2000);

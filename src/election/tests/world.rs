@@ -65,6 +65,7 @@ pub struct World {
     /// All generations that were begun, by number.
     generations: BTreeMap<u64, Generation>,
     pub most: usize,
+    pub witnesses: BTreeSet<NodeId>,
     pub broken: Option<Rule>,
     queue: BTreeMap<(u64, u64), (NodeId, u64, Event)>,
     number: u64,
@@ -100,6 +101,7 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             generations: BTreeMap::new(),
             most: 3,
+            witnesses: BTreeSet::new(),
             broken: None,
             queue: BTreeMap::new(),
             number: 0,
@@ -159,7 +161,10 @@ impl World {
     /// Says who is a member to a node.
     pub fn tell_members(&mut self, n: u8) {
         let reachable = self.members.iter().filter(|peer| self.reaches(&node(n), peer)).copied().collect();
-        self.input(node(n), Input::Members { all: self.members.clone(), reachable, most: self.most });
+        self.input(
+            node(n),
+            Input::Members { all: self.members.clone(), reachable, witnesses: self.witnesses.clone(), most: self.most },
+        );
     }
 
     fn reaches(&self, from: &NodeId, to: &NodeId) -> bool {

@@ -87,7 +87,11 @@ impl Local {
         let mut local = Self { machine, ballot, registers, saving: None };
         let mut step = Step::default();
         let all: BTreeSet<NodeId> = nodes(1..=bounds.members);
-        local.input(NOW, Input::Members { all: all.clone(), reachable: all, most: MOST_VOTERS }, &mut step);
+        local.input(
+            NOW,
+            Input::Members { all: all.clone(), reachable: all, witnesses: BTreeSet::new(), most: MOST_VOTERS },
+            &mut step,
+        );
         (local, step)
     }
 
@@ -103,6 +107,7 @@ impl Local {
             holding: from.holding.clone(),
             members: from.members.clone(),
             reachable: from.reachable.clone(),
+            witnesses: from.witnesses.clone(),
             part: from.part.clone(),
             saver: from.saver.clone(),
             recall: from.recall.clone(),

@@ -326,6 +326,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pending_and_what_is_known_survive_a_crash_at_any_operation() {
+        // As a voter saves renewals: the newest pending, those before it known.
+        let voter = |n: u64| -> Registry {
+            let mut registry = registry(n.saturating_sub(1));
+            registry.registers.insert("~".into(), Register { stamp: Stamp::default(), value: Vec::new() });
+            if !n.is_multiple_of(4) {
+                registry.registers.insert("~lease/default/operator".into(), lease(n));
+            }
+            registry
+        };
+        let run = |files: &mut MemoryFiles| -> Option<u64> {
+            let mut ledger = Ledger::default();
+            (0..9).take_while(|n| ledger.save(files, &voter(*n)).is_ok()).last()
+        };
+        let mut whole = MemoryFiles::default();
+        assert_eq!(run(&mut whole), Some(8));
+        assert_eq!(found(&whole), Some(voter(8)));
+        for at in 0..whole.operations() {
+            let mut files = MemoryFiles::default();
+            files.die_at(at);
+            let last = run(&mut files);
+            files.crash(0);
+            let both = [REGISTERS, REGISTERS_COPY].map(|name| read(&files, name).ok().flatten());
+            let seen = both.into_iter().flatten().next();
+            let next = last.map_or(0, |n| n + 1);
+            let wanted = [last.map(voter), Some(voter(next))];
+            assert!(wanted.contains(&seen), "{at}: {seen:?} after {last:?}");
+        }
+    }
+
+    #[test]
     fn a_flipped_byte_of_either_journal_loses_nothing_and_neither_does_a_lost_file() {
         let mut files = MemoryFiles::default();
         let mut ledger = Ledger::new(Registry::default());

@@ -12,6 +12,7 @@ use crate::trust::SignedMember;
 use crate::trust::member::REGISTERS;
 
 use super::granting::Granting;
+use super::leases::record::REGISTERS as LEASES;
 use super::{Effect, Node};
 
 /// The election, and since when this node leads.
@@ -123,15 +124,7 @@ impl Node {
                     "this node has told other members more than its disk knows: it was given an older copy of its files, \
                      and is no voter until a leader makes it one"
                 ),
-                Output::Committed(new) => {
-                    self.show_leases(now, &new);
-                    if self.read_members() {
-                        self.members_changed(now);
-                    } else if new.contains_key(features::REGISTER) {
-                        self.tell_election(now);
-                    }
-                    self.horizons.unlearned = true;
-                }
+                Output::Committed(new) => self.in_effect_now(now, &new),
                 Output::Decided { id, result } => {
                     self.rise_decided(id);
                     self.horizon_decided(id, result);
@@ -141,6 +134,21 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Lets the rooms see what is in effect now.
+    fn in_effect_now(&mut self, now: Now, new: &Registers) {
+        self.show_leases(now, new);
+        if new.keys().all(|key| key.starts_with(LEASES)) {
+            // A Lease is renewed all the time, and says nothing about members and horizons.
+            return;
+        }
+        if self.read_members() {
+            self.members_changed(now);
+        } else if new.contains_key(features::REGISTER) {
+            self.tell_election(now);
+        }
+        self.horizons.unlearned = true;
     }
 
     fn role_changed(&mut self, now: Now, role: Role) {

@@ -184,7 +184,7 @@ impl Node {
     }
 
     fn is_out_of_service(&self, node: &NodeId) -> bool {
-        let key = crate::object::Key::cluster(&kinds::NODE, &self.peers.name_of(node));
+        let key = crate::object::Key::cluster(&kinds::NODE, self.peers.name_of(node));
         let taints = self.store.snapshot().get(&key).map(|node| node.value()["spec"]["taints"].take());
         taints.is_some_and(|t| t.as_array().into_iter().flatten().any(|taint| taint["key"] == OUT_OF_SERVICE))
     }

@@ -11,18 +11,20 @@ use crate::agent::{backup, genesis, settings};
 use crate::config::{Config, Settings};
 use crate::disk::identity::{IDENTITY, JOINING};
 use crate::disk::{Files, FolderFiles, Identity, Joining, Log, MemoryFiles, sealed};
-use crate::election;
-use crate::ids::{NodeId, Term};
+use crate::election::{self, Stamp};
+use crate::ids::{ClusterId, NodeId, Term, Uid};
 use crate::membership;
-use crate::node::message::{Ask, Message, decode};
+use crate::node::message::{Ask, Leased, Message, decode};
+use crate::object::hold;
 use crate::store::record::{Body, Record};
 use crate::store::{Author, Slot, Store, Verified};
+use crate::trust::recovery::Recovery;
 use crate::trust::{Member, Members, Token};
 
 use super::{WALL, corpus, now};
 
 /// Every level of which there is a corpus.
-const LEVELS: [u32; 2] = [1, 3];
+const LEVELS: [u32; 3] = [1, 3, 4];
 
 /// The name of the file that holds a record of this kind.
 pub fn record_name(record: &Record) -> String {
@@ -260,6 +262,31 @@ fn what_members_tell_since_the_third_level_is_read() {
         assert_eq!((standing.acked, standing.floor, standing.cleared, said.blank), (3, 2, 1, false));
         let Message::Members(records) = &read("Members")[0] else { panic!("records") };
         assert_eq!(records.iter().filter(|raw| Member::read(raw).is_ok()).count(), 2);
+    }
+}
+
+#[test]
+fn what_members_tell_since_the_fourth_level_is_read() {
+    for level in LEVELS.into_iter().filter(|level| *level > 3) {
+        let read = |name: &str| decode(&fs::read(corpus(level).join("frames").join(name)).unwrap()).unwrap();
+        let (slot, pod) = (hold::Slot("d/0".into()), Uid([4; 16]));
+        let Message::Held { run: 3, held } = &read("Held")[0] else { panic!("what a node holds") };
+        assert!(held.number == 7 && held.complete && held.names(&slot, pod));
+        let Message::Leased { term: Term(3), run: 3, number: 7, leased } = &read("Leased")[0] else { panic!("leases") };
+        assert_eq!(leased[..], [Leased { slot, pod, millis: 14_900 }]);
+        assert!(matches!(read("Vouch")[..], [Message::Vouch { term: Term(3), at: 1_234_567 }]));
+        assert!(matches!(read("Vouched")[..], [Message::Vouched { term: Term(3), at: 1_234_567 }]));
+        let Message::LeaseAsk { id: 5, write } = &read("LeaseAsk")[0] else { panic!("a write of a Lease") };
+        assert_eq!((write.register.as_str(), write.expected.is_some()), ("lease/shop/operator", true));
+        assert!(matches!(read("LeaseAnswer")[..], [Message::LeaseAnswer { id: 5, answer: Ok(Stamp { seq: 9, .. }) }]));
+        let Message::ElectionOf(generation, _) = read("ElectionOfNewer")[0] else { panic!("of a generation") };
+        assert_eq!(generation, 1 << 24);
+        let Message::Recovery(raw) = &read("Recovery")[0] else { panic!("a recovery") };
+        let files = FolderFiles::open(corpus(level).join("data")).unwrap();
+        let identity: Identity = sealed::read(&files, IDENTITY).unwrap().unwrap();
+        let mut cluster = [0; 32];
+        hex::decode_to_slice(&identity.cluster, &mut cluster).unwrap();
+        assert_eq!(Recovery::read(raw, ClusterId(cluster)).unwrap().term, Term(1_000_003));
     }
 }
 

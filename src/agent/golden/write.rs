@@ -17,7 +17,8 @@ use crate::features;
 use crate::gossip::{self, Gossip, Holdings, Origin};
 use crate::ids::{NodeId, Term, Uid};
 use crate::node::leases::record as lease_record;
-use crate::node::message::{Ask, Beat, LeaseWrite, Message, Refusal, Said, encode};
+use crate::node::message::{Ask, Beat, Held as HeldSlots, LeaseWrite, Leased, Message, Refusal, Said, encode};
+use crate::object::hold::Slot;
 use crate::object::{Key, kinds};
 use crate::store::record::{Draft, Record, Scribe};
 use crate::store::{
@@ -223,6 +224,13 @@ fn write_frames(to: &Path, genesis: &Genesis) {
     messages.push(Message::LeaseAsk { id: 5, write: lease() });
     messages.push(Message::LeaseAnswer { id: 5, answer: Ok(Stamp { term: Term(3), seq: 9 }) });
     messages.push(Message::LeaseAnswer { id: 6, answer: Err(Refusal::Stale) });
+    let slots = vec![(Slot("d/0".into()), Uid([4; 16]))];
+    messages.push(Message::Held { run: 3, held: HeldSlots { number: 7, complete: true, slots } });
+    let leased = vec![Leased { slot: Slot("d/0".into()), pod: Uid([4; 16]), millis: 14_900 }];
+    messages.push(Message::Leased { term: Term(3), run: 3, number: 7, leased });
+    messages.push(Message::Vouch { term: Term(3), at: 1_234_567 });
+    messages.push(Message::Vouched { term: Term(3), at: 1_234_567 });
+    messages.push(Message::Recovery(recovery(genesis)));
     messages.extend(gossiping().into_iter().map(Message::Gossip));
     let mut written = BTreeSet::new();
     for message in messages {
@@ -231,6 +239,12 @@ fn write_frames(to: &Path, genesis: &Genesis) {
             fs::write(to.join(name), encode(&[message])).unwrap();
         }
     }
+}
+
+fn recovery(genesis: &Genesis) -> Vec<u8> {
+    let (term, generation) = (Term(1_000_003), 1 << 24);
+    trust::recovery::Recovery { cluster: genesis.cluster, generation, term, by: genesis.node_id(), at: WALL }
+        .sign(&genesis.key)
 }
 
 fn lease() -> LeaseWrite {

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use skein::election::Registers;
+use skein::features::Feature;
 use skein::ids::RequestId;
 use skein::node::leases::record::{Record, uid_of, version_of};
 use skein::node::message::LeaseWrite;
@@ -128,7 +129,9 @@ impl Contest {
             // Its connection is gone: another node answers as well.
             candidate.host = self.random.random_range(0..self.world.hosts.len());
         }
-        if self.world.hosts[candidate.host].node.is_none() {
+        // Below that level Leases are documents, which promise nothing.
+        let level = self.world.hosts[candidate.host].node.as_ref().map_or(0, Node::level);
+        if level < Feature::Leases.level() && !self.counts.contains_key("acquisitions") {
             return Ok(());
         }
         let Some((change, releases)) = self.wish(n) else { return Ok(()) };

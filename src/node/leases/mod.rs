@@ -36,6 +36,8 @@ use record::{LeaseWrite, MAX_LEASE, Record, Refusal, Version, register_of};
 
 /// How long it may take until a write is decided and shown here.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long after its start a node takes no Lease as a document: a cluster of new builds gets its level at once.
+const YOUNG: Duration = Duration::from_secs(5);
 
 /// Leases as this node shows them, and writes under way.
 #[derive(Default)]
@@ -53,6 +55,9 @@ pub(super) struct Leases {
     /// The leader's: what members have asked lately. A frame may come twice.
     taken: BTreeMap<NodeId, BTreeSet<u64>>,
     next_look: Mono,
+    /// Whether this node has just started, and until when it has.
+    is_young: bool,
+    young_until: Option<Mono>,
 }
 
 /// A write that this node has asked the leader for.
@@ -73,7 +78,7 @@ struct Asked {
 impl Leases {
     /// `incarnation`: which run of the agent it is.
     pub fn new(incarnation: u64) -> Self {
-        Self { asks: incarnation << 32, ..Self::default() }
+        Self { asks: incarnation << 32, is_young: true, ..Self::default() }
     }
 }
 
@@ -88,7 +93,7 @@ impl Node {
     /// Tells whether the cluster may keep Leases in registers and this node does not know it: it has just started, perhaps
     /// as a new member, and has not heard yet what is in effect.
     fn may_have_missed_leases(&self) -> bool {
-        let heard = self.leading.in_effect() != Stamp::default();
+        let heard = self.leading.in_effect() != Stamp::default() && !self.leases.is_young;
         Feature::Leases.is_in(self.levels.own) && !self.may_use(Feature::Leases) && !heard
     }
 
@@ -208,6 +213,8 @@ impl Node {
 
     /// Ends the wait for answers that will not come.
     pub(super) fn give_up_on_leases(&mut self, now: Now) {
+        let until = *self.leases.young_until.get_or_insert(now.mono + YOUNG);
+        self.leases.is_young = now.mono < until;
         let leader = self.leading.leader(self.store.node_id());
         let lost = |asked: &Asked| {
             asked.until <= now.mono || asked.decided.is_none() && leader.is_some_and(|leader| leader != asked.leader)

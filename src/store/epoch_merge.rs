@@ -196,6 +196,10 @@ impl Store {
                     // It goes on waiting here, also after a restart.
                     made.former.push(Arc::clone(&records[at].raw));
                     self.waiting.push(uid, records[at].clone());
+                    if records[at].author == self.scribe.node {
+                        // What comes next does not build on it, and a clock counts a run's changes in their order.
+                        self.begin_another_run(records[at].incarnation);
+                    }
                 }
                 NoImage::TooLate => {
                     self.too_late(uid, records[at].author);

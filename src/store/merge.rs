@@ -106,7 +106,9 @@ impl Store {
         if record.author == self.scribe.node
             && matches!(record.body, Body::Change { .. })
             && merged != Ok(Merged::Known)
+            && record.incarnation >= self.scribe.incarnation
         {
+            tracing::warn!("another has written under this run's numbers: this machine was set back while it ran");
             self.begin_another_run(record.incarnation);
         }
         let merged = merged?;
@@ -116,16 +118,16 @@ impl Store {
         Ok(merged)
     }
 
-    /// Somebody else writes as this node does in this run, as a machine does that was set back to an earlier moment
-    /// while it ran: the numbers of what is written from now on are nobody else's.
-    fn begin_another_run(&mut self, found: u64) {
+    /// Goes on under another run's number, if this one's was found where it ought not to be. Somebody else may write as
+    /// this node does, as a machine does that was set back to an earlier moment while it ran; or what this node wrote
+    /// waits, so that what it writes from now on does not build on it.
+    pub(super) fn begin_another_run(&mut self, found: u64) {
         if found < self.scribe.incarnation {
             return;
         }
         let time = u64::try_from(self.now.wall.millis()).unwrap_or(0);
         self.scribe.incarnation = time.max(found.saturating_add(1));
         self.actor = Actor::new(self.scribe.node, self.scribe.incarnation);
-        tracing::warn!("another has written under this run's numbers: this machine was set back while it ran");
     }
 
     /// Takes in what waited for an object, as far as it goes now.

@@ -193,3 +193,40 @@ proptest! {
         life(nodes, false, steps);
     }
 }
+
+/// What a long run found: node 0 loses an epoch, and with it sight of what it has just written, which builds on what counts
+/// only there. What it writes next does not build on that, and no clock that counts it may count the other.
+#[test]
+fn what_waits_for_another_epoch_is_not_counted_with_what_its_author_writes_next() {
+    use Step::{Crash, Cut, Edit, Note};
+    let steps = vec![
+        Edit { node: 2 },
+        Cut { node: 2 },
+        Edit { node: 2 },
+        Cut { node: 1 },
+        Note { node: 2, offset: 0 },
+        Edit { node: 0 },
+        Note { node: 0, offset: 0 },
+        Edit { node: 0 },
+        Edit { node: 0 },
+        Edit { node: 0 },
+        Note { node: 0, offset: 1 },
+        Crash { node: 0 },
+        Cut { node: 0 },
+        Edit { node: 0 },
+        Edit { node: 2 },
+        Note { node: 2, offset: 0 },
+        Cut { node: 2 },
+        Edit { node: 0 },
+        Edit { node: 0 },
+    ];
+    let mut world = World::new(3, false);
+    steps.into_iter().for_each(|step| world.take(step));
+    assert!(world.cuts > 1, "two sides decide, and one decides again");
+    let (written, mut nodes) = (world.written.clone(), Vec::new());
+    std::mem::swap(&mut nodes, &mut world.nodes);
+    converge(&mut nodes);
+    same(&nodes);
+    let data = &nodes[0].get(&map_key("x")).unwrap()["data"];
+    written.iter().for_each(|(key, value)| assert_eq!(data[key], **value, "{key} was acknowledged"));
+}

@@ -111,6 +111,7 @@ impl World {
 
     /// Lets an agent die. Returns a time after which it may start again.
     pub fn kill(&mut self, index: usize) -> Result<Duration, String> {
+        self.note_crash(index);
         let (now, bug) = (self.now, self.plan.bug);
         let host = &mut self.hosts[index];
         host.node = None;

@@ -23,6 +23,7 @@ mod ledger;
 mod levels;
 mod network;
 mod offices;
+mod rare;
 mod recovery;
 #[path = "../harness/seeds.rs"]
 mod seeds;
@@ -39,39 +40,10 @@ use world::{Plan, World};
 /// How many seeds the gate runs.
 const SEEDS: u64 = 200;
 
-/// Kinds of happenings that must not be zero over a gate's run: a fault that never strikes proves nothing.
-const COUNTED: &[&str] = &[
-    "acknowledged writes",
-    "agent crashes",
-    "ballots lost",
-    "bindings",
-    "bindings by caretakers",
-    "blackouts",
-    "containers killed",
-    "displaced",
-    "docker outages",
-    "elections",
-    "frames doubled",
-    "frames lost",
-    "joins",
-    "killed by the warden",
-    "lost edits told",
-    "links cut",
-    "merges",
-    "one way cut",
-    "partitions",
-    "pods deleted",
-    "pods lost with their node",
-    "saves lost",
-    "slow disk",
-    "stalls",
-    "unsynced records lost",
-];
-
 #[test]
 fn every_seed_keeps_every_promise() {
     let mut slowest = 0.0_f64;
-    seeds::all_keep_every_promise("flock", SEEDS, COUNTED, |seed| {
+    seeds::all_keep_every_promise("flock", SEEDS, rare::NAMES, |seed| {
         let mut world = World::new(seed, Plan::default());
         let kept = world.run();
         slowest = slowest.max(world.calm_seconds());

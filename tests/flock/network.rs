@@ -19,6 +19,8 @@ pub struct Frame {
     pub way: Way,
     /// Of which connection.
     pub connection: u64,
+    /// Later ones have higher numbers.
+    pub number: u64,
     pub messages: Vec<Message>,
 }
 
@@ -71,6 +73,21 @@ impl Network {
     pub fn calm_down(&mut self) {
         self.cuts.clear();
         (self.loss, self.twice) = (0, 0);
+    }
+
+    /// Returns how many cuts there are.
+    pub fn cuts(&self) -> usize {
+        self.cuts.len()
+    }
+
+    /// Tells whether nothing is cut between two hosts.
+    pub fn is_open(&self, a: usize, b: usize) -> bool {
+        self.carries((a, b)) && self.carries((b, a))
+    }
+
+    /// Tells whether some connection is there for one of its ends only.
+    pub fn has_half_open(&self) -> bool {
+        self.links.values().any(|link| link.up[0] != link.up[1])
     }
 
     fn carries(&self, way: Way) -> bool {

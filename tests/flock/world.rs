@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::invariants;
 use crate::ledger::{Ledger, Seen};
 use crate::network::{self, Frame, LOOK, Network};
+use crate::rare::Rare;
 use crate::trace::Trace;
 use crate::users::Told;
 
@@ -108,6 +109,7 @@ pub struct World {
     /// Requests to make something that are not answered yet.
     ledger_makes: std::collections::BTreeSet<(usize, RequestId)>,
     pub trace: Trace,
+    pub rare: Rare,
     pub storm: bool,
     /// The longest pause between two faults, in milliseconds.
     pub respite: u64,
@@ -149,6 +151,7 @@ impl World {
             ledger: Ledger::default(),
             ledger_makes: std::collections::BTreeSet::new(),
             trace: Trace::new(plan.print),
+            rare: Rare::default(),
             storm: true,
             respite: if seed % 4 == 3 { 1_500 } else { 5_000 },
             heard: Vec::new(),
@@ -279,6 +282,7 @@ impl World {
             }
             Due::Look => {
                 self.at(Duration::from_secs(1), Due::Look);
+                self.look_for_rare_states();
                 return if self.plan.horizon.is_some() {
                     // A node that slept too long may take back its deletions.
                     Ok(())
@@ -369,6 +373,7 @@ impl World {
             && invariants::leads(&mut self.ledger, index, host, term)?
         {
             self.trace.count("elections");
+            self.note_election(index, term);
             self.line(format!("{} leads term {term}", self.hosts[index].name()));
         }
         for effect in effects {
@@ -385,6 +390,7 @@ impl World {
                     let told = host.users.told(id, &result).or_else(|| host.crowd.told(id, &result));
                     if let Some(told) = told {
                         self.line(format!("n{} answers {id}: {}", index + 1, result.is_ok()));
+                        self.note_answer(index, result.is_ok());
                         if matches!(told, Told::Acknowledged) {
                             self.trace.count("acknowledged writes");
                         }
@@ -477,7 +483,10 @@ impl World {
                         host.disk.durable.push(scribe.write_as(u64::MAX / 2, draft).to_vec());
                     }
                 }
-                Seen::CaretakerBinding => self.trace.count("bindings by caretakers"),
+                Seen::CaretakerBinding => {
+                    self.trace.count("bindings by caretakers");
+                    self.note_caretaker(index);
+                }
                 Seen::Displaced => self.trace.count("displaced"),
                 Seen::Merged => self.trace.count("merges"),
                 Seen::Nothing => {}
@@ -572,7 +581,7 @@ impl World {
             messages.retain(|message| !matches!(message, Message::Level(_)));
         }
         let Some(connection) = self.network.connection((index, to)) else { return };
-        let frame = Frame { way: (index, to), connection, messages };
+        let frame = Frame { way: (index, to), connection, number: self.turn, messages };
         if self.random.random_range(0..1_000) < self.network.loss {
             self.trace.count("frames lost");
             return;
@@ -587,6 +596,7 @@ impl World {
     }
 
     fn arrive(&mut self, mut frame: Frame) -> Result<(), String> {
+        self.note_frame(&frame);
         if !self.network.delivers(&frame) {
             return Ok(());
         }
@@ -748,6 +758,7 @@ impl World {
         host.node = Some(node);
         host.docker.restart_agent(now);
         let incarnation = host.incarnation;
+        self.note_start(index);
         self.line(format!("n{} starts, incarnation {incarnation}", index + 1));
         self.execute(index, effects)
     }

@@ -53,7 +53,9 @@ pub fn leads(ledger: &mut Ledger, index: usize, host: &Host, term: Term) -> Resu
 /// Checked once a second.
 pub fn now_and_then(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
     bound::check(ledger)?;
-    hosts.iter().enumerate().filter(|(_, host)| host.node.is_some()).try_for_each(|(i, h)| buried::check(ledger, i, h))
+    // While an agent is stalled its disk goes on without it.
+    let mut seeing = hosts.iter().enumerate().filter(|(_, host)| host.node.is_some() && host.stalled.is_none());
+    seeing.try_for_each(|(i, h)| buried::check(ledger, i, h))
 }
 
 /// Checked of every snapshot that a host shows, before it takes the place of the one before.

@@ -57,7 +57,9 @@ impl Node {
         let here = |voter: &NodeId| *voter == me && self.leading.election.votes() || self.peers.answers(voter);
         let names = |wanted: bool| {
             let of = voters.members.iter().filter(|voter| here(voter) == wanted);
-            of.map(|voter| self.peers.name_of(voter)).collect::<Vec<_>>().join(", ")
+            let mut names: Vec<String> = of.map(|voter| self.peers.name_of(voter)).collect();
+            names.sort();
+            names.join(", ")
         };
         let (answering, absent) = (names(true), names(false));
         let all = voters.members.len();

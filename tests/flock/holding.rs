@@ -86,9 +86,9 @@ fn a_side_that_is_cut_off_stops_before_the_other_one_starts() {
     let alone = follower_with_a_pod(&world);
     let there = running(&world).iter().filter(|(_, host)| *host == alone).count();
     world.isolate(alone);
-    pass(&mut world, 9);
+    pass(&mut world, 6);
     assert_eq!(running(&world).len(), 3, "a short cut costs nothing");
-    pass_for(&mut world, Duration::from_millis(2_500));
+    pass_for(&mut world, Duration::from_millis(5_500));
     assert_eq!(running(&world).len(), 3 - there, "two thirds of a lease later nothing runs there any more");
     pass(&mut world, 10);
     let now = running(&world);
@@ -104,7 +104,8 @@ fn a_cut_shorter_than_a_lease_moves_nothing() {
     let mut world = world(3, 3);
     let (before, started) = (running(&world), starts(&world));
     world.isolate(follower_with_a_pod(&world));
-    pass(&mut world, 8);
+    // Two thirds of a lease, less the pause between renewals and the time to be connected again.
+    pass(&mut world, 6);
     world.heal();
     pass(&mut world, 30);
     assert_eq!((running(&world), starts(&world)), (before, started));

@@ -187,7 +187,8 @@ class Story(unittest.TestCase):
         back = time.monotonic() - began
         time.sleep(3)
         reports = [prober.end() for prober in probers]
-        self.assertLess(took, 2.0)
+        # One second and more of it is the kernel's, which takes down the dead agent's network namespace.
+        self.assertLess(took, 3.0)
         for report in reports:
             self.assertEqual(report["failed"], [], "no new connection failed")
             self.assertGreater(report["attempts"], 50)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::object::NoteType::{Normal, Warning};
-use crate::time::{Now, Wall};
+use crate::time::{Mono, Now, Wall};
 
 use super::action::{ContainerSpec, SandboxSpec, Step, VolumeSource, VolumeSpec};
 use super::launch::container_spec;
@@ -42,7 +42,7 @@ impl Worker {
         let pod = Arc::clone(self.object.as_ref()?);
         let spec = pod.spec.as_ref()?;
         if self.over || self.verdict.is_some() || self.has_ended(cx.now) {
-            self.condemn_all(cx, Revive::ByPolicy);
+            self.condemn_all(cx.now.mono + self.grace(), Revive::ByPolicy);
             return self.kill_next(cx).or_else(|| self.tidy());
         }
         if !self.may_run(cx.now) {
@@ -53,7 +53,7 @@ impl Worker {
         }
         if self.sandbox.is_none() {
             // What still runs hangs in the network of a dead sandbox.
-            self.condemn_all(cx, self.paced());
+            self.condemn_all(cx.now.mono + self.grace(), self.paced());
             return self.kill_next(cx).or_else(|| self.make_sandbox(cx, &pod, spec));
         }
         self.condemn_changed(cx);
@@ -93,13 +93,16 @@ impl Worker {
         if self.policy() == Policy::Never { Revive::ByPolicy } else { Revive::Paced }
     }
 
-    fn condemn_all(&mut self, cx: &mut Context<'_>, revive: Revive) {
-        let deadline = cx.now.mono + self.grace();
+    /// Condemns all that runs. Returns whether there was anything that was not condemned before.
+    pub(super) fn condemn_all(&mut self, deadline: Mono, revive: Revive) -> bool {
+        let mut any = false;
         for slot in &mut self.slots {
             if slot.running().is_some() && slot.kill.is_none() {
                 slot.kill = Some(Kill { deadline, revive });
+                any = true;
             }
         }
+        any
     }
 
     fn condemn_changed(&mut self, cx: &mut Context<'_>) {
@@ -128,7 +131,7 @@ impl Worker {
     }
 
     /// Stops a container by `deadline`.
-    pub fn stop(&self, cx: &Context<'_>, slot: usize, deadline: crate::time::Mono) -> Move {
+    pub fn stop(&self, cx: &Context<'_>, slot: usize, deadline: Mono) -> Move {
         let run = self.slots[slot].running()?;
         let grace = deadline.since(cx.now.mono).max(Duration::from_secs(1));
         let (id, name) = (run.id.clone(), self.slots[slot].name().to_owned());

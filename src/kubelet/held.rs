@@ -12,7 +12,7 @@ use crate::time::{Mono, Now};
 
 use super::decide::Move;
 use super::pod::{Context, Worker};
-use super::slot::{Kill, Revive};
+use super::slot::Revive;
 use super::teardown::LEAST;
 use super::{Kubelet, Runtime};
 
@@ -106,15 +106,7 @@ impl Worker {
 
     /// Stops what runs without a lease, and starts nothing.
     pub(super) fn wait_for_lease(&mut self, cx: &mut Context<'_>) -> Move {
-        let deadline = cx.now.mono + LEAST;
-        let mut told = false;
-        for slot in &mut self.slots {
-            if slot.running().is_some() && slot.kill.is_none() {
-                slot.kill = Some(Kill { deadline, revive: Revive::AtOnce });
-                told = true;
-            }
-        }
-        if told {
+        if self.condemn_all(cx.now.mono + LEAST, Revive::AtOnce) {
             self.note(
                 cx,
                 NoteType::Warning,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
-use crate::election::{self, ProposalId};
+use crate::election::{self, ProposalId, Registers};
 use crate::features::Feature;
 use crate::ids::{NodeId, Term, Uid};
 use crate::object::hold::{self, Slot};
@@ -65,8 +65,14 @@ impl Holder {
 }
 
 /// Reads the holder that a register names, if it names one.
-pub(super) fn holder(key: &str, value: &[u8]) -> Option<Holder> {
+fn holder(key: &str, value: &[u8]) -> Option<Holder> {
     key.strip_prefix(REGISTERS).and_then(|_| minicbor::decode(value).ok())
+}
+
+/// Lists the slots that have a holder.
+pub(super) fn holders(registers: &Registers) -> impl Iterator<Item = (Slot, Holder)> + '_ {
+    let own = registers.range(REGISTERS.to_owned()..).take_while(|(key, _)| key.starts_with(REGISTERS));
+    own.filter_map(|(key, register)| Some((Slot(key[REGISTERS.len()..].to_owned()), holder(key, &register.value)?)))
 }
 
 /// What a leader knows of slots. All of it is of this term of office.
@@ -252,9 +258,7 @@ impl Node {
     fn forget_holders(&mut self, now: Now) {
         let deciding: BTreeSet<&Slot> = self.granting.deciding.values().collect();
         let view = self.store.snapshot();
-        let slots = self.leading.registers().iter().filter_map(|(key, register)| {
-            let holder = holder(key, &register.value)?;
-            let slot = Slot(key.strip_prefix(REGISTERS)?.to_owned());
+        let slots = holders(self.leading.registers()).filter_map(|(slot, holder)| {
             let gone = view.by_uid(holder.pod()).is_none() && !deciding.contains(&slot);
             (gone && self.is_free(now, &slot)).then_some(slot)
         });

@@ -178,7 +178,7 @@ impl Node {
     /// A node that holds nothing says so all the same while the leader may wait to hear it.
     fn must_tell_that_it_is_idle(&self) -> bool {
         let me = self.store.node_id();
-        self.leading.registers().iter().any(|(key, r)| granting::holder(key, &r.value).is_some_and(|h| h.node() == me))
+        granting::holders(self.leading.registers()).any(|(_, holder)| holder.node() == me)
     }
 }
 

@@ -6,6 +6,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The annotation that says what a workload wants when the cluster is in two: `hold` or `run`.
@@ -36,6 +37,11 @@ impl fmt::Display for Slot {
 /// Tells whether an object asks that its pods never run twice.
 pub fn holds(object: &Value) -> bool {
     annotation(object, PARTITION) == Some(HOLD)
+}
+
+/// As [`holds`], of typed annotations.
+pub fn is_hold(annotations: Option<&BTreeMap<String, String>>) -> bool {
+    annotations.and_then(|all| all.get(PARTITION)).is_some_and(|wish| wish == HOLD)
 }
 
 /// Returns the slot of a pod that must never run twice; `None` for any other.

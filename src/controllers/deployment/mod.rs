@@ -65,7 +65,7 @@ fn reconcile_with(view: &Snapshot, key: &Key, now: Now, leaderless: bool) -> Pla
     let mut nodes = Nodes::new(view, now.wall);
     let sets = claimed.objects.iter().filter_map(|e| Set::of(view, &mut nodes, e)).collect();
     let mut wanted = Wanted::of(spec);
-    if hold::holds(&entry.value()) {
+    if hold::is_hold(deployment.metadata.annotations.as_ref()) {
         wanted.never_twice();
     }
     let mut step = Step::new(view, now, entry, wanted, sets, deployment.status.unwrap_or_default());

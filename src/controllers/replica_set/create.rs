@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::ids::Uid;
-use crate::object::hold::{HOLD, PARTITION, SLOT, SLOT_OF, holds};
+use crate::object::hold::{HOLD, PARTITION, SLOT, SLOT_OF, is_hold};
 use crate::object::{Key, NoteType, kinds};
 use crate::store::{Change, Entry, Snapshot};
 
@@ -18,10 +19,17 @@ const LONGEST: usize = 63;
 const DRAWN: usize = 5;
 
 /// Plans `count` new pods for the ReplicaSet that `set` shows. They get the slots of `lost` pods first, then the smallest
-/// that are free.
-pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replica], lost: &[Replica], count: usize) {
+/// that are free. `holder`: whose slots they hold, if they must never run twice.
+pub fn missing(
+    plan: &mut Plan,
+    view: &Snapshot,
+    set: &Entry,
+    holder: Option<Uid>,
+    replicas: &[Replica],
+    lost: &[Replica],
+    count: usize,
+) {
     let object = set.value();
-    let holder = holder(set);
     let mut taken: BTreeSet<usize> = replicas.iter().filter_map(slot).collect();
     if let Some(deployment) = holder {
         taken.extend(taken_by_siblings(view, deployment, set.uid));
@@ -47,9 +55,10 @@ pub fn missing(plan: &mut Plan, view: &Snapshot, set: &Entry, replicas: &[Replic
 }
 
 /// Returns whose slots a set's pods hold, if they must never run twice: its Deployment's, or its own.
-pub fn holder(set: &Entry) -> Option<Uid> {
-    let object = set.value();
-    (holds(&object) || holds(&object["spec"]["template"])).then(|| set.controller.unwrap_or(set.uid))
+pub fn holder(entry: &Entry, set: &ReplicaSet) -> Option<Uid> {
+    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref()?.metadata.as_ref());
+    let asks = [Some(&set.metadata), template].into_iter().flatten().any(|meta| is_hold(meta.annotations.as_ref()));
+    asks.then(|| entry.controller.unwrap_or(entry.uid))
 }
 
 /// Counts the slots that replicas have; one that was adopted has one of its own.

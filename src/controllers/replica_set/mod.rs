@@ -61,11 +61,12 @@ fn reconcile_with(view: &Snapshot, key: &Key, now: Now, leaderless: bool) -> Pla
     let (replicas, lost) = tell_lost(&mut plan, &mut nodes, claimed.objects);
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
     // Of two that hold one slot only one may run, so the other is none that anybody can count on.
-    let counted = if create::holder(entry).is_some() { create::slots(&replicas) } else { replicas.len() };
+    let holder = create::holder(entry, &set);
+    let counted = if holder.is_some() { create::slots(&replicas) } else { replicas.len() };
     if entry.terminating {
         // Its dependants are the garbage collector's now.
     } else if counted < wanted && open(view, &key.namespace) {
-        create::missing(&mut plan, view, entry, &replicas, &lost, (wanted - counted).min(BURST));
+        create::missing(&mut plan, view, entry, holder, &replicas, &lost, (wanted - counted).min(BURST));
     } else if replicas.len() + lost.len() <= wanted {
         // Nothing is too much.
     } else if !surplus::may_go(&mut nodes, &replicas, wanted) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::disk::{Files, Identity, Joining, Log, MemoryFiles, Registry, Vote, identity, registry, sealed};
 use crate::node::message::{self, Lane};
 use crate::object::patch::PatchType;
+use crate::object::protobuf;
 use crate::object::selector::FieldSelector;
 use crate::object::write::{self, FieldValidation, Part};
 use crate::object::{Kind, Quantity, Selector, kinds};
@@ -18,7 +19,7 @@ use crate::{election, gossip, membership, store};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("frame", frame),
     ("gossip", |bytes| again(gossip::Message::of_bytes(bytes).ok(), gossip::Message::to_bytes)),
     ("numbers", |bytes| again(gossip::numbers_of_bytes(bytes).ok(), gossip::numbers_to_bytes)),
@@ -35,6 +36,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("journal", |bytes| _ = registry::fuzz(bytes)),
     ("json", |bytes| create(bytes, "application/json")),
     ("yaml", |bytes| create(bytes, "application/yaml")),
+    ("protobuf", message),
     ("patch", patch),
     ("selector", selector),
     ("quantity", quantity),
@@ -99,6 +101,16 @@ fn create(bytes: &[u8], media: &str) {
             write::create(kind, namespace, written.object.to_string().as_bytes(), "", FieldValidation::Warn, "");
         drop(again);
     }
+}
+
+/// A body of protobuf of a POST, and a message that is put into such a body, so that a fuzzer need not guess the envelope.
+fn message(bytes: &[u8]) {
+    create(bytes, protobuf::MEDIA_TYPE);
+    let Some((which, message)) = bytes.split_first() else { return };
+    let mut body = vec![*which];
+    body.extend(b"k8s\0");
+    prost::encoding::bytes::encode(2, &message.to_vec(), &mut body);
+    create(&body, protobuf::MEDIA_TYPE);
 }
 
 /// A body of a PATCH of one of three forms, on a Deployment.

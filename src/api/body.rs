@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::params::Params;
 use super::status::Status;
+use crate::object::decode;
+use crate::object::protobuf::{self, Envelope};
 use crate::object::raw::Raw;
 
 /// How many bytes a body may have, as upstream limits it.
@@ -36,22 +38,30 @@ pub fn media_type(headers: &HeaderMap) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Reads a small document of JSON (also if the client does not name the type) or YAML, bounded in depth and size.
+/// Reads options: JSON (also if the client does not name the type), YAML or protobuf of meta/v1's `kind`; bounded in
+/// depth and size.
 ///
 /// # Errors
 /// 415 for another form, 400 for a malformed one.
-pub fn value(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
+pub fn options(kind: &str, headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
     let malformed = |e: &dyn std::fmt::Display| {
         Status::bad_request(format!("the object provided is unrecognized (must be of type Object): {e}"))
     };
     match media_type(headers).as_str() {
         "" | "application/json" => Raw::json(bytes).map(Raw::into_value).map_err(|e| malformed(&e)),
         "application/yaml" => Raw::yaml(bytes).map(Raw::into_value).map_err(|e| malformed(&e)),
-        _ => Err(Status::unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml",
-        )),
+        protobuf::MEDIA_TYPE => message(kind, bytes).map(Raw::into_value).map_err(|e| malformed(&e)),
+        _ => Err(Status::unsupported_media_type(decode::UNKNOWN_FORMAT)),
     }
+}
+
+/// Clients tag options with the version of the group they go to, so that only the kind says what they are.
+fn message(kind: &str, bytes: &[u8]) -> Result<Raw, String> {
+    let envelope = Envelope::open(bytes)?;
+    if envelope.kind != kind {
+        return Ok(envelope.type_meta());
+    }
+    envelope.read(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
 }
 
 /// Reads `dryRun`, of the query and of a body's options.
@@ -96,11 +106,18 @@ mod tests {
 
     #[test]
     fn json_and_yaml_are_read_and_nothing_else() {
-        assert_eq!(value(&HeaderMap::new(), b"{\"a\":1}").unwrap(), json!({"a": 1}));
-        assert_eq!(value(&headers("Application/JSON; charset=utf-8"), b"{\"a\":1}").unwrap(), json!({"a": 1}));
-        assert_eq!(value(&headers("application/yaml"), b"a: 1").unwrap(), json!({"a": 1}));
-        assert_eq!(value(&headers("application/vnd.kubernetes.protobuf"), b"k8s").unwrap_err().code, 415);
-        assert_eq!(value(&headers("application/json"), b"{").unwrap_err().code, 400);
+        assert_eq!(options("DeleteOptions", &HeaderMap::new(), b"{\"a\":1}").unwrap(), json!({"a": 1}));
+        assert_eq!(
+            options("DeleteOptions", &headers("Application/JSON; charset=utf-8"), b"{\"a\":1}").unwrap(),
+            json!({"a": 1})
+        );
+        assert_eq!(options("DeleteOptions", &headers("application/yaml"), b"a: 1").unwrap(), json!({"a": 1}));
+        assert_eq!(
+            options("DeleteOptions", &headers("application/vnd.kubernetes.protobuf"), b"k8s").unwrap_err().code,
+            400
+        );
+        assert_eq!(options("DeleteOptions", &headers("text/plain"), b"{}").unwrap_err().code, 415);
+        assert_eq!(options("DeleteOptions", &headers("application/json"), b"{").unwrap_err().code, 400);
     }
 
     #[test]

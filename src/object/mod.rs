@@ -26,6 +26,7 @@ pub use selector::Selector;
 pub mod decode;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod raw;
 pub mod schema;
 pub mod write;

@@ -44,7 +44,7 @@ impl Options {
     /// # Errors
     /// 400, 415 or 422 for what cannot be read.
     pub fn parse(headers: &HeaderMap, params: &Params, bytes: &[u8]) -> Result<Self, Status> {
-        let given = if bytes.is_empty() { Value::Null } else { body::value(headers, bytes)? };
+        let given = if bytes.is_empty() { Value::Null } else { body::options("DeleteOptions", headers, bytes)? };
         if let Some(kind) = given["kind"].as_str().filter(|k| *k != "DeleteOptions") {
             let message = format!("invalid object: expected DeleteOptions, got {kind:?}");
             return Err(Status::bad_request(message));

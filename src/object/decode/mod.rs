@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::protobuf::{self, Envelope};
 use super::raw::{self, Raw, media_type};
 use super::schema::{self, Field, Shape, Struct};
 use super::{Kind, kinds};
@@ -27,6 +28,10 @@ pub enum FieldValidation {
     /// They are dropped.
     Ignore,
 }
+
+/// What is said of a body in another format than these.
+pub const UNKNOWN_FORMAT: &str = "the body of the request was in an unknown format - accepted media types include: \
+    application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// A body that was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +85,7 @@ impl Target {
 /// Reads an object. A body without apiVersion or kind is taken for what is expected.
 ///
 /// # Errors
-/// [`BadBody::MediaType`] for anything but JSON and YAML, [`BadBody::Content`] with upstream's message for the rest.
+/// [`BadBody::MediaType`] for anything but JSON, YAML and protobuf, [`BadBody::Content`] with upstream's message for the rest.
 pub fn decode(
     target: &Target,
     body: &[u8],
@@ -126,13 +131,8 @@ fn read(target: &Target, body: &[u8], content_type: &str) -> Result<Raw, BadBody
         "application/yaml" | "application/x-yaml" | "text/yaml" => {
             Raw::yaml(body).map_err(|e| unrecognized(format!("error converting YAML to JSON: yaml: {e}")))?
         }
-        _ => {
-            return Err(BadBody::MediaType(
-                "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml"
-                    .into(),
-            ));
-        }
+        protobuf::MEDIA_TYPE => message(target, body).map_err(unrecognized)?,
+        _ => return Err(BadBody::MediaType(UNKNOWN_FORMAT.into())),
     };
     match raw {
         Raw::Object(_) => Ok(raw),
@@ -141,6 +141,15 @@ fn read(target: &Target, body: &[u8], content_type: &str) -> Result<Raw, BadBody
             scalar::go_value(&other)
         ))),
     }
+}
+
+/// Reads a body of protobuf. One of another kind is not read further than that.
+fn message(target: &Target, body: &[u8]) -> Result<Raw, String> {
+    let envelope = Envelope::open(body)?;
+    if !envelope.kind.is_empty() && envelope.kind != target.kind {
+        return Ok(envelope.type_meta());
+    }
+    envelope.read(&target.shape.name)
 }
 
 /// The start of a body, as upstream shows it in messages: as text if it looks like JSON, else in hexadecimal.

@@ -27,7 +27,7 @@ pub mod warden;
 pub mod welcome;
 mod wire;
 
-pub use crate::kubelet::node_status::DATA_LOST;
+pub use crate::kubelet::node_status::{CLOCK_SKEWED, DATA_LOST};
 pub use crate::node::{CARETAKER, LEADER};
 
 use std::net::Ipv4Addr;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::client::{self, Client};
 use super::kubeconfig;
-use crate::agent::DATA_LOST;
+use crate::agent::{CLOCK_SKEWED, DATA_LOST};
 
 /// Where the Leases are that show who is alive and who leads.
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -58,6 +58,8 @@ struct NodeLine {
     runtime: String,
     /// What is wrong with its disk, a sentence each.
     disk: Vec<String>,
+    /// What is wrong with its clock; empty if it agrees with the others'.
+    clock: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -104,6 +106,9 @@ fn print(report: &Report) {
         println!("Node     {} {} {} {state}", node.name, node.address, node.runtime);
         for trouble in &node.disk {
             println!("Disk     {} {}", node.name, paint(trouble, 31));
+        }
+        if !node.clock.is_empty() {
+            println!("Clock    {} {}", node.name, paint(&node.clock, 31));
         }
     }
     let Pods { total, running, ready, failed } = report.pods;
@@ -176,6 +181,7 @@ fn node_line(node: &Value) -> NodeLine {
             .filter_map(|name| condition(node, name).filter(|c| c["status"] == "True"))
             .map(|c| text(&c["message"]))
             .collect(),
+        clock: condition(node, CLOCK_SKEWED).map(|c| text(&c["message"])).unwrap_or_default(),
     }
 }
 

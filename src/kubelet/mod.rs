@@ -184,6 +184,12 @@ impl Kubelet {
         self.report.refresh();
     }
 
+    /// Takes note of what is wrong with the clock, if something is. Shown with the next input.
+    pub fn set_clock(&mut self, trouble: Option<String>) {
+        self.report.clock = trouble;
+        self.report.refresh();
+    }
+
     /// Takes one input and returns what is to be done, in order. A tick before anything is due costs nothing.
     pub fn handle(&mut self, now: Now, view: &Snapshot, input: Input) -> Vec<Output> {
         let mut out = Vec::new();

@@ -19,6 +19,8 @@ use super::{Config, Disk};
 
 /// The condition that says that this node's disk has lost records, and which; not there while it has not.
 pub const DATA_LOST: &str = "DataLost";
+/// The condition that says that this node's clock is wrong, and by how much; not there while it is not.
+pub const CLOCK_SKEWED: &str = "ClockSkewed";
 /// How many lost pieces are named.
 const SHOWN: usize = 20;
 
@@ -47,6 +49,8 @@ pub(super) struct NodeReport {
     stale: bool,
     /// How the disk is.
     pub disk: Disk,
+    /// What is wrong with the clock, if something is.
+    pub clock: Option<String>,
 }
 
 impl NodeReport {
@@ -153,6 +157,7 @@ impl NodeReport {
             None => ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure".into()),
         };
         let lost = lost(&self.disk.lost).map(|what| (DATA_LOST, "True", "RecordsLost", what));
+        let clock = self.clock.clone().map(|what| (CLOCK_SKEWED, "True", "DisagreesWithMembers", what));
         let transitions = self.transitions.get_or_insert_default();
         [
             ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available".into()),
@@ -162,6 +167,7 @@ impl NodeReport {
         ]
         .into_iter()
         .chain(lost)
+        .chain(clock)
         .map(|(name, status, reason, message)| NodeCondition {
             last_heartbeat_time: None,
             last_transition_time: Some(transitions.since(name, status, now.wall)),

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::ids::{Term, Uid};
 use crate::object::hold::Slot;
 use crate::store::Standing;
+use crate::time::Wall;
 use crate::trust::recovery::MAX_RECOVERY_BYTES;
 use crate::trust::{Admission, Declined, JoinRequest, SignedMember};
 use crate::{election, gossip, membership};
@@ -74,6 +75,9 @@ pub enum Message {
     Level(u32),
     /// The newest beat of a leader that the sender knows of; goes with everything about being alive.
     Beat(Beat),
+    /// What the sender's own wall clock says; goes with everything about being alive. A build that does not know of it leaves
+    /// it out.
+    Clock(Wall),
     /// The membership records that are in effect, as far as the sender knows.
     Members(Vec<SignedMember>),
     /// What the sender holds that must never run twice. Asks the leader for leases.
@@ -202,6 +206,7 @@ const HELD: u8 = 30;
 const LEASED: u8 = 31;
 const VOUCH: u8 = 34;
 const VOUCHED: u8 = 35;
+const CLOCK: u8 = 42;
 
 /// Why a frame is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -328,6 +333,7 @@ impl Message {
             Self::Beat(Beat { term, count }) => {
                 (BEAT, minicbor::to_vec((term.0, count)).expect("a vector takes any number of bytes"))
             }
+            Self::Clock(wall) => (CLOCK, minicbor::to_vec(wall.0).expect("a vector takes any number of bytes")),
             Self::Held { run, held } => (HELD, slots::held(*run, held)),
             Self::Leased { term, run, number, leased } => (LEASED, slots::leased(*term, *run, *number, leased)),
             Self::Vouch { term, at } => (VOUCH, slots::moment(*term, *at)),
@@ -364,6 +370,7 @@ impl Message {
                 let (term, count) = minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?;
                 Self::Beat(Beat { term: Term(term), count })
             }
+            CLOCK => Self::Clock(Wall(minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?)),
             MEMBERS => {
                 let records: Vec<ByteVec> = minicbor::decode(bytes).map_err(|e| BadFrame(e.to_string()))?;
                 Self::Members(records.into_iter().map(Vec::from).collect())

@@ -92,6 +92,7 @@ fn one_of_each() -> Vec<Message> {
             number: 7,
             leased: vec![Leased { slot: Slot("d/0".into()), pod: Uid([4; 16]), millis: 14_900 }],
         },
+        Message::Clock(Wall(-1_800_000_000_000_001)),
         Message::Vouch { term: Term(5), at: 1_234_567 },
         Message::Vouched { term: Term(5), at: 1_234_567 },
     ]);

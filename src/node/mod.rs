@@ -23,6 +23,7 @@ mod admission;
 mod arrivals;
 mod bootstrap;
 mod caretaking;
+mod clock;
 mod collecting;
 mod duty;
 mod granting;
@@ -71,6 +72,7 @@ use crate::gossip::Origin;
 use admission::Admissions;
 use arrivals::Arrivals;
 use caretaking::Caretaking;
+use clock::Clock;
 use duty::Duty;
 use granting::Granting;
 use health::Health;
@@ -155,6 +157,7 @@ pub struct Node {
     levels: Levels,
     leases: Leases,
     health: Health,
+    clock: Clock,
     epochs: epochs::Epochs,
     horizons: Horizons,
     holding: Holding,
@@ -212,6 +215,7 @@ impl Node {
             levels: Levels::new(config.level),
             leases: Leases::new(run),
             health: Health::default(),
+            clock: Clock::default(),
             holding: Holding::new(config.leases),
             granting: Granting::default(),
             run,
@@ -262,6 +266,7 @@ impl Node {
 
     /// Takes an input and returns what is to be done, in order.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let now = self.agreed_time(now);
         match input {
             Input::Request { id, request } => self.request(now, id, request),
             Input::Persisted(id) => {

@@ -169,6 +169,7 @@ impl Node {
         for id in others.iter().filter(|id| self.peers.answers(id)).copied().collect::<Vec<_>>() {
             self.tell_members(id);
         }
+        self.forget_clocks(&others);
         self.watch_peers(now, membership::Input::Members(others));
         self.refresh_directory();
         self.tell_election(now);
@@ -206,6 +207,7 @@ impl Node {
                     let numbers = self.telling.numbers();
                     self.telling.say(to, Message::Membership(message, numbers));
                     self.telling.say(to, Message::Level(self.levels.own));
+                    self.tell_time(now, to);
                     self.telling.say(to, Message::Beat(self.caretaking.newest_beat()));
                 }
                 Output::Changed { peer, state } => {

@@ -136,6 +136,7 @@ impl Node {
                 // Heard above, before anything else.
                 Message::Level(_) => {}
                 Message::Beat(beat) => self.heard_of_a_leader(now, beat),
+                Message::Clock(wall) => self.told_time(now, from, wall),
                 Message::Members(records) => self.hear_of_members(now, records),
                 Message::Held { run, held } => self.asked_for_leases(now, from, run, held),
                 Message::Leased { term, run, number, leased } => self.leased(now, term, run, number, &leased),

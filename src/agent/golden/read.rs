@@ -54,6 +54,7 @@ pub fn message_name(message: &Message) -> String {
         Message::Answer { answer, .. } => if answer.is_ok() { "Answer" } else { "Refusal" }.into(),
         Message::Level(_) => "Level".into(),
         Message::Beat(_) => "Beat".into(),
+        Message::Clock(_) => "Clock".into(),
         Message::Members(_) => "Members".into(),
         Message::Standing { .. } => "Standing".into(),
         Message::Held { .. } => "Held".into(),

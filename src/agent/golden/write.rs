@@ -215,6 +215,7 @@ fn write_frames(to: &Path, genesis: &Genesis) {
     messages.push(Message::Answer { id: 2, answer: Err(Declined::for_now("not now")) });
     messages.push(Message::Level(7));
     messages.push(Message::Beat(Beat { term: Term(3), count: 40 }));
+    messages.push(Message::Clock(WALL));
     let standing = Standing { acked: 3, floor: 2, cleared: 1 };
     messages.push(Message::Standing { said: Said { standing, blank: false }, ask: true });
     let (number, about) = (8, NodeId([4; 32]));

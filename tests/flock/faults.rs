@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use skein::election::{Ballot, Stamp};
 use skein::node::Node;
 use skein::runtime::fake::Knobs;
@@ -169,6 +170,33 @@ impl World {
     /// Mends all cuts.
     pub fn heal(&mut self) {
         self.network.calm_down();
+    }
+
+    /// Has every host's clocks drift, and be set wrong now and then.
+    pub fn let_clocks_go_wrong(&mut self, seed: u64) {
+        let mut random = StdRng::seed_from_u64(seed ^ 0xC10C);
+        for host in &mut self.hosts {
+            let mono = random.random_range(-100..=100);
+            host.drift = (mono, mono + random.random_range(-1_000..=1_000));
+        }
+        self.clocks = Some(random);
+        self.at(Duration::from_secs(1), Due::Clock);
+    }
+
+    /// Somebody sets a host's wall clock: wrong by a second to a week, or right. Wrong ones stay wrong in the calm.
+    pub fn set_a_clock(&mut self) {
+        let Some(mut random) = self.clocks.take().filter(|_| self.storm) else { return };
+        let index = random.random_range(0..self.hosts.len());
+        let pause = Duration::from_millis(random.random_range(500..10_000));
+        let by = 10_f64.powf(random.random_range(6.0..11.8));
+        let right = random.random_bool(0.3);
+        let side = if random.random_bool(0.5) { 1.0 } else { -1.0 };
+        self.clocks = Some(random);
+        self.at(pause, Due::Clock);
+        self.hosts[index].ahead = if right { 0 } else { (side * by) as i64 };
+        self.trace.count(if right { "clocks set right" } else { "clocks set wrong" });
+        let ahead = self.hosts[index].ahead / 1_000_000;
+        self.line(format!("the clock of n{} is set {ahead} s ahead", index + 1));
     }
 
     /// A voter's files with its vote and the registers are lost, and it starts again as its agent does then.

@@ -1,12 +1,14 @@
 //! One host: its key, its agent or none, its disk, its Docker, its users.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use skein::election::{Ballot, Register, Registers, SaveId, Stamp};
 use skein::ids::{ClusterId, NodeId, PersistId, RequestId, Revision, Uid};
 use skein::node::{self, Input, Node};
+use skein::routing::Routes;
 use skein::runtime::fake::FakeRuntime;
 use skein::store::Snapshot;
 use skein::time::{Mono, Now, Wall};
@@ -37,18 +39,25 @@ pub struct Host {
     pub view: Snapshot,
     /// The highest version ever shown.
     pub newest: Revision,
+    /// What its proxy was told.
+    pub routes: Arc<Routes>,
     /// To whom the mesh is to connect.
     pub peers: BTreeSet<NodeId>,
     /// What it alone had held when it came back too late.
     pub displaced: Vec<Vec<u8>>,
-    /// How much its wall clock is ahead, in microseconds.
+    /// How much its wall clock was set ahead, in microseconds.
     pub ahead: i64,
+    /// How much faster its clocks go than time does, the monotonic one and the wall clock, in millionths.
+    pub drift: (i64, i64),
     /// The feature level of the agent's next start.
     pub level: u32,
     /// What its warden was told: it outlives the agent.
     pub deadlines: BTreeMap<Uid, Mono>,
     /// While its agent is stalled: what happens meanwhile.
     pub stalled: Option<Vec<Input>>,
+    /// When it last said something to anybody, and its longest silence.
+    pub said: Duration,
+    pub longest_silence: Duration,
     /// Whether it runs no pods.
     pub witness: bool,
     /// Whether it stays down, whatever was to start it.
@@ -100,12 +109,16 @@ impl Host {
             crowd: Users { home: "all-".into(), next: RequestId(1 << 32), ..Users::default() },
             view: Snapshot::default(),
             newest: Revision(0),
+            routes: Arc::default(),
             peers: BTreeSet::new(),
             displaced: Vec::new(),
             ahead: 0,
+            drift: (0, 0),
             level: skein::features::LEVEL,
             deadlines: BTreeMap::new(),
             stalled: None,
+            said: Duration::ZERO,
+            longest_silence: Duration::ZERO,
             witness: false,
             kept_down: false,
         }
@@ -123,7 +136,26 @@ impl Host {
 
     /// Returns the time as this host sees it.
     pub fn clock(&self, now: Duration) -> Now {
-        Now { mono: Mono(now), wall: Wall((WALL + now).0 + self.ahead) }
+        let drift = |millionths: i64| i64::try_from(now.as_micros()).expect("no long ages") * millionths / 1_000_000;
+        let (mono, wall) = (drift(self.drift.0), drift(self.drift.1));
+        let faster = Duration::from_micros(mono.unsigned_abs());
+        let mono = if mono < 0 { now.saturating_sub(faster) } else { now + faster };
+        Now { mono: Mono(mono), wall: Wall((WALL + now).0 + wall + self.ahead) }
+    }
+
+    /// Returns how much its wall clock is ahead now, in microseconds.
+    pub fn error(&self, now: Duration) -> i64 {
+        self.clock(now).wall.0 - (WALL + now).0
+    }
+
+    /// Returns when its monotonic clock shows that, or just after.
+    pub fn moment(&self, mono: Mono) -> Duration {
+        if self.drift.0 == 0 {
+            return mono.0;
+        }
+        let rate = u128::try_from(1_000_000 + self.drift.0).expect("no clock goes backwards");
+        let nanos = mono.0.as_nanos() * 1_000_000 / rate;
+        Duration::from_nanos(u64::try_from(nanos).expect("no long ages")) + Duration::from_micros(2)
     }
 
     /// Makes it the founder of a cluster.

@@ -1,12 +1,21 @@
 //! What the world has seen of all hosts, for invariants that no single host can tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use skein::ids::{NodeId, Term, Uid};
 use skein::object::{Key, hold};
-use skein::store::Slot;
 use skein::store::record::{Body, Record};
+use skein::store::{Entry, Slot};
+use skein::time::Wall;
+
+use crate::host::WALL;
+
+/// By how many microseconds a right date differs from when the object is first shown: dates are whole seconds, and
+/// clocks that differ by a second are right enough.
+const DATED: RangeInclusive<i64> = -3_000_000..=1_000_000;
 
 /// What was seen.
 #[derive(Default)]
@@ -25,6 +34,8 @@ pub struct Ledger {
     pub asked_to_go: BTreeSet<Uid>,
     /// When each pod was first shown.
     pub born: BTreeMap<Uid, Duration>,
+    /// Pods whose creationTimestamp is wrong.
+    pub misdated: BTreeSet<Uid>,
     /// Since when each pod is shown as ready.
     pub ready: BTreeMap<Uid, Duration>,
     /// Who has marked what for deletion, each on its own.
@@ -73,6 +84,14 @@ impl Ledger {
             Body::Register { slot: Slot::CaretakerBinding, .. } => Seen::CaretakerBinding,
             _ => Seen::Nothing,
         }
+    }
+
+    /// Notes that a pod is shown for the first time. Tells whether its creationTimestamp is far from then.
+    pub fn bear(&mut self, now: Duration, pod: &Entry) -> bool {
+        self.born.insert(pod.uid, now);
+        let dated = pod.typed::<Pod>().and_then(|pod| pod.metadata.creation_timestamp);
+        let wrong = dated.is_none_or(|at| !DATED.contains(&(Wall::of(&at).0 - (WALL + now).0)));
+        wrong && self.misdated.insert(pod.uid)
     }
 
     /// Notes which tombstones are on a host's disk.

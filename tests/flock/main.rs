@@ -23,10 +23,13 @@ mod ledger;
 mod levels;
 mod network;
 mod offices;
+mod power;
+mod quiet;
 mod rare;
 mod recovery;
 #[path = "../harness/seeds.rs"]
 mod seeds;
+mod steady;
 #[path = "../sim/trace.rs"]
 mod trace;
 #[path = "../sim/users.rs"]
@@ -52,13 +55,21 @@ fn every_seed_keeps_every_promise() {
     println!("at rest after {slowest:.0} s of calm at the latest");
 }
 
+fn history(seed: u64) -> String {
+    let mut world = World::new(seed, Plan::default());
+    world.run().expect("keeps its promises");
+    world.trace()
+}
+
 #[test]
 fn a_seed_fixes_everything() {
-    seeds::each_fixes_everything(2, |seed| {
-        let mut world = World::new(seed, Plan::default());
-        world.run().expect("keeps its promises");
-        world.trace()
-    });
+    seeds::each_fixes_everything(2, history);
+}
+
+#[test]
+#[ignore = "long: a hundred seeds twice"]
+fn long_a_hundred_seeds_fix_everything() {
+    seeds::each_fixes_everything(100, history);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use skein::ids::Term;
 use skein::node::Node;
-use skein::object::kinds;
+use skein::object::{Key, kinds};
 
 use crate::host::Host;
 use crate::network::Frame;
@@ -18,6 +18,8 @@ use crate::world::World;
 const EARLY: Duration = Duration::from_secs(1);
 /// Within how much time caretakers of two hosts act at once.
 const AT_ONCE: Duration = Duration::from_secs(5);
+/// From how many microseconds on a clock is wrong.
+pub const WRONG: i64 = 15_000_000;
 /// How many batches wait for a disk that is behind.
 const BEHIND: usize = 5;
 
@@ -36,6 +38,9 @@ pub const NAMES: &[&str] = &[
     "caretaker binds while somebody leads",
     "caretakers on both sides",
     "chain of three",
+    "clock wrong and cut off from most",
+    "clocks set right",
+    "clocks set wrong",
     "connection held by one end only",
     "containers killed",
     "crash right after the start",
@@ -53,6 +58,7 @@ pub const NAMES: &[&str] = &[
     "host reached by nobody",
     "joins",
     "killed by the warden",
+    "leader by a wrong clock",
     "leader crashes",
     "leader cut off from most",
     "leader on a slow disk",
@@ -60,11 +66,14 @@ pub const NAMES: &[&str] = &[
     "lost edits told",
     "merges",
     "most agents down",
+    "most clocks wrong",
+    "node goes by the others' clock",
     "nobody leads",
     "one way cut",
     "partitions",
     "pod on a host without agent",
     "pod to be stopped by a docker that is down",
+    "pods dated wrongly",
     "pods deleted",
     "pods lost with their node",
     "same leader in the next term",
@@ -108,6 +117,7 @@ impl World {
             next.iter().any(|a| next.iter().any(|c| a < c && !open(*a, *c)))
         };
         let any = |state: &dyn Fn(&Host) -> bool| hosts.iter().any(state);
+        let wrong = |host: &Host| host.error(self.now).abs() > WRONG;
         let states = [
             ("all agents down", members > 0 && running == 0),
             ("most agents down", members > 1 && 0 < running && 2 * running < members),
@@ -116,6 +126,10 @@ impl World {
             ("chain of three", numbers.clone().any(chain)),
             ("host reached by nobody", numbers.clone().any(alone)),
             ("leader cut off from most", numbers.clone().any(|at| leads(&hosts[at]) && self.is_cut_off(at))),
+            ("clock wrong and cut off from most", numbers.clone().any(|at| wrong(&hosts[at]) && self.is_cut_off(at))),
+            ("leader by a wrong clock", any(&|host| leads(host) && wrong(host))),
+            ("most clocks wrong", 2 * hosts.iter().filter(|host| wrong(host)).count() > hosts.len()),
+            ("node goes by the others' clock", any(&goes_by_the_others)),
             ("leader on a slow disk", any(&|host| leads(host) && host.disk.slow)),
             ("docker down under an agent", any(&|host| host.node.is_some() && !host.docker_up)),
             ("disk far behind", any(&|host| host.disk.pending.len() >= BEHIND)),
@@ -210,4 +224,10 @@ impl World {
 
 fn has_pod_to_stop(host: &Host) -> bool {
     host.view.list(&kinds::POD, None).any(|pod| pod.terminating && pod.node.as_deref() == Some(host.name()))
+}
+
+/// Tells whether a node shows that its own clock does not count.
+pub fn goes_by_the_others(host: &Host) -> bool {
+    let node = host.view.get(&Key::cluster(&kinds::NODE, host.name()));
+    node.is_some_and(|node| node.json.windows(13).any(|text| text == b"\"ClockSkewed\""))
 }

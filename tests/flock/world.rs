@@ -59,7 +59,7 @@ pub enum Bug {
     DeafNode,
     /// One in five orders to stop a pod is lost.
     LostRemovals,
-    /// The wall clocks go backwards from start to start of an agent.
+    /// The wall clocks go backwards from start to start of an agent, and nobody hears of the others' clocks.
     WrongClock,
     /// Tombstones do not reach the disk.
     LostTombstones,
@@ -88,6 +88,8 @@ pub enum Due {
     Look,
     User,
     Fault,
+    /// A host's wall clock is set.
+    Clock,
     Join(usize),
     Restart(usize),
     DockerBack(usize),
@@ -117,6 +119,8 @@ pub struct World {
     pub heard: Vec<(usize, RequestId, Result<skein::store::Committed, skein::store::Rejected>)>,
     /// Whether users do nothing, while faults go on.
     pub idle: bool,
+    /// What the clocks do, if they go wrong: drawn by itself, so that all else is as with good clocks.
+    pub clocks: Option<StdRng>,
     /// A planted bug: what members ask the leader about Leases always fits what is there.
     pub agreeable: bool,
 }
@@ -125,9 +129,13 @@ pub struct World {
 pub const OURS: u64 = 1 << 50;
 
 impl World {
-    /// Makes a world of a seed.
+    /// Makes a world of a seed. Of every other one the clocks go wrong.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        Self::of(seed, plan, if seed % 3 == 2 { 5 } else { 3 })
+        let mut world = Self::of(seed, plan, if seed % 3 == 2 { 5 } else { 3 });
+        if seed % 2 == 1 && plan.bug.is_none() {
+            world.let_clocks_go_wrong(seed);
+        }
+        world
     }
 
     /// Makes a world of so many hosts.
@@ -156,6 +164,7 @@ impl World {
             respite: if seed % 4 == 3 { 1_500 } else { 5_000 },
             heard: Vec::new(),
             idle: false,
+            clocks: None,
             agreeable: false,
         };
         world.hosts[0].found();
@@ -188,7 +197,7 @@ impl World {
         let mut rests = 0;
         loop {
             self.run_until(self.now + REST)?;
-            match invariants::at_rest(&self.hosts, &self.ledger) {
+            match invariants::at_rest(self.now, &self.hosts, &self.ledger) {
                 Ok(()) if rests == 1 => break,
                 Ok(()) => rests += 1,
                 Err(broken) if self.now >= STORM + patience => return Err(broken),
@@ -241,7 +250,7 @@ impl World {
     /// Lets the next thing happen.
     fn step(&mut self, end: Duration) -> Result<ControlFlow<()>, String> {
         let dockers =
-            self.hosts.iter().enumerate().filter_map(|(i, h)| Some((h.docker.next_due()?.0.max(self.now), i)));
+            self.hosts.iter().enumerate().filter_map(|(i, h)| Some((h.moment(h.docker.next_due()?).max(self.now), i)));
         let docker = dockers.min();
         let other = self.due.keys().next().map(|(at, _)| *at);
         let next = [docker.map(|(at, _)| at), other].into_iter().flatten().min().unwrap_or(end);
@@ -292,6 +301,7 @@ impl World {
             }
             Due::User => return self.user(),
             Due::Fault => return self.fault(),
+            Due::Clock => self.set_a_clock(),
             Due::Join(host) => return self.ask_to_join(host),
             Due::Restart(host) => return self.start_agent(host),
             Due::DockerBack(host) => self.docker_back(host),
@@ -398,7 +408,7 @@ impl World {
                 }
                 Effect::Displaced { text, .. } => self.hosts[index].displaced.push(text),
                 Effect::Deadlines(deadlines) => self.hosts[index].deadlines = deadlines,
-                Effect::Route(_) => {}
+                Effect::Route(routes) => self.hosts[index].routes = routes,
                 Effect::Act(action) => {
                     self.line(format!("act {index}: {action:?}"));
                     self.act(index, *action);
@@ -436,7 +446,12 @@ impl World {
             {
                 self.ledger.slots.insert(pod.uid, slot);
             }
-            self.ledger.born.entry(pod.uid).or_insert(self.now);
+            if !self.ledger.born.contains_key(&pod.uid) && self.ledger.bear(self.now, pod) {
+                self.trace.count("pods dated wrongly");
+                if self.plan.bug == Some(Bug::WrongClock) {
+                    self.ledger.misdated.clear();
+                }
+            }
             let known = self.hosts[index].view.get(&pod.key).is_some_and(|known| std::sync::Arc::ptr_eq(known, pod));
             if !known && invariants::kept::is_ready(&pod.value()) {
                 self.ledger.ready.entry(pod.uid).or_insert(self.now);
@@ -576,11 +591,17 @@ impl World {
         if self.plan.bug == Some(Bug::DeafNode) && to == 1 {
             messages.retain(|message| !matches!(message, Message::Gossip(_)));
         }
+        if self.plan.bug == Some(Bug::WrongClock) {
+            messages.retain(|message| !matches!(message, Message::Clock(_)));
+        }
         if self.hosts[index].level == skein::features::FIRST {
             // Builds of the first level know nothing of levels.
             messages.retain(|message| !matches!(message, Message::Level(_)));
         }
         let Some(connection) = self.network.connection((index, to)) else { return };
+        let host = &mut self.hosts[index];
+        host.longest_silence = host.longest_silence.max(self.now - host.said);
+        host.said = self.now;
         let frame = Frame { way: (index, to), connection, number: self.turn, messages };
         if self.random.random_range(0..1_000) < self.network.loss {
             self.trace.count("frames lost");

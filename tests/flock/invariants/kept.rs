@@ -1,5 +1,6 @@
 //! No original is needlessly dead: a leader does not delete a pod that is ready while a younger one in the same slot
-//! lives on, unless a third one, older still, holds the slot.
+//! lives on, unless a third one, older still, holds the slot. Which is older nodes know by the dates on them alone: a pod that
+//! was dated by a wrong clock is left out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub fn check(now: Duration, ledger: &Ledger, me: NodeId, before: &Snapshot, afte
         let value = old.value();
         // What came to be ready just now was not when it was decided.
         let ripe = ledger.ready.get(&old.uid).is_some_and(|since| now > *since + Duration::from_secs(1));
-        if !ripe || !is_ready(&value) {
+        if !ripe || !is_ready(&value) || ledger.misdated.contains(&old.uid) {
             continue;
         }
         let slot = |pod: &Value| pod["metadata"]["annotations"][SLOT].clone();
@@ -41,7 +42,7 @@ pub fn check(now: Duration, ledger: &Ledger, me: NodeId, before: &Snapshot, afte
         let age = born(ledger, old);
         let elder = siblings.iter().any(|pod| born(ledger, pod) <= age && is_ready(&pod.value()));
         // One that is lost does not count for the leader, so it is none that another goes for.
-        let counts = |pod: &Arc<Entry>| !crate::world::is_lost(pod);
+        let counts = |pod: &Arc<Entry>| !crate::world::is_lost(pod) && !ledger.misdated.contains(&pod.uid);
         let younger = siblings.iter().find(|pod| born(ledger, pod) > age + Duration::from_secs(2) && counts(pod));
         if let (false, Some(younger)) = (elder, younger) {
             return Err(format!("{NAME}: {} on {:?} goes, {} stays", old.key, old.node, younger.key));

@@ -4,6 +4,7 @@
 mod acknowledged;
 mod bound;
 mod buried;
+mod clocks;
 #[path = "../../sim/invariants/deleted.rs"]
 mod deleted;
 mod displaced;
@@ -72,8 +73,11 @@ pub fn same(hosts: &[Host]) -> Result<(), String> {
 }
 
 /// Checked when all is calm.
-pub fn at_rest(hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
+pub fn at_rest(now: Duration, hosts: &[Host], ledger: &Ledger) -> Result<(), String> {
     equal::check(hosts)?;
+    if hosts.len() % 2 == 1 {
+        clocks::check(now, hosts)?;
+    }
     level::check(hosts)?;
     for host in hosts {
         if let Some((id, what)) = host.users.in_flight.first_key_value().or(host.crowd.in_flight.first_key_value()) {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::node::Request;
+use crate::node::partition::Partition;
 use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
 
@@ -33,6 +34,7 @@ pub struct Handle {
     recoveries: mpsc::Sender<Recovery>,
     snapshot: watch::Receiver<Snapshot>,
     routes: watch::Receiver<Arc<Routes>>,
+    partitions: watch::Receiver<Arc<Vec<Partition>>>,
 }
 
 /// The loop's side of the door.
@@ -46,6 +48,8 @@ pub struct Door {
     pub snapshot: watch::Sender<Snapshot>,
     /// Routes go in here.
     pub routes: watch::Sender<Arc<Routes>>,
+    /// What is known of partitions goes in here.
+    pub partitions: watch::Sender<Arc<Vec<Partition>>>,
 }
 
 /// Makes a door that shows `snapshot` first.
@@ -54,8 +58,9 @@ pub fn door(snapshot: Snapshot) -> (Handle, Door) {
     let (recoveries_in, recoveries) = mpsc::channel(1);
     let (snapshot_in, snapshot) = watch::channel(snapshot);
     let (routes_in, routes) = watch::channel(Arc::default());
-    let handle = Handle { requests: requests_in, recoveries: recoveries_in, snapshot, routes };
-    (handle, Door { requests, recoveries, snapshot: snapshot_in, routes: routes_in })
+    let (partitions_in, partitions) = watch::channel(Arc::default());
+    let handle = Handle { requests: requests_in, recoveries: recoveries_in, snapshot, routes, partitions };
+    (handle, Door { requests, recoveries, snapshot: snapshot_in, routes: routes_in, partitions: partitions_in })
 }
 
 impl Handle {
@@ -72,6 +77,11 @@ impl Handle {
     /// Returns a receiver that wakes with every new set of routes.
     pub fn routes(&self) -> watch::Receiver<Arc<Routes>> {
         self.routes.clone()
+    }
+
+    /// Returns what is known of partitions: the last few, the newest last.
+    pub fn partitions(&self) -> Arc<Vec<Partition>> {
+        self.partitions.borrow().clone()
     }
 
     /// Makes a change and waits until it is durable and shown.

@@ -195,6 +195,7 @@ impl Driver {
                 }
                 Effect::Publish(snapshot) => drop(self.door.snapshot.send_replace(snapshot)),
                 Effect::Answer { id, result } => callers.answer(id, result),
+                Effect::Partitions(partitions) => drop(self.door.partitions.send_replace(partitions)),
                 Effect::Route(routes) => drop(self.door.routes.send_replace(routes)),
                 Effect::Act(action) => self.runtime.act(*action),
                 Effect::Peers(peers) => {

@@ -28,6 +28,7 @@ pub mod welcome;
 mod wire;
 
 pub use crate::kubelet::node_status::{CLOCK_SKEWED, DATA_LOST};
+pub use crate::node::partition::Partition;
 pub use crate::node::{CARETAKER, LEADER};
 
 use std::net::Ipv4Addr;

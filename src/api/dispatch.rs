@@ -106,6 +106,7 @@ impl Api {
             Route::Recover => Err(Status::method_not_allowed()),
             _ if call.head.method != Method::GET => Err(Status::method_not_allowed()),
             Route::Health(name) => Ok(health(name, &call.params)),
+            Route::Partitions => Ok(present::value(&serde_json::json!({"partitions": *self.handle.partitions()}))),
             Route::Version => Ok(present::value(&discovery::version())),
             Route::OpenApiV2 => openapi_v2::document(&call.head.headers),
             Route::OpenApiIndex => self.openapi.index(&call.head.headers).await,

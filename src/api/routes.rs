@@ -16,6 +16,8 @@ pub enum Route {
     Version,
     /// `/skein.dev/recover`: a new generation of the cluster, with this node as its first voter.
     Recover,
+    /// `/skein.dev/partitions`: what this node tells of partitions.
+    Partitions,
     /// `/api`: the core group's versions.
     CoreVersions,
     /// `/apis`: all named groups.
@@ -64,6 +66,7 @@ pub fn parse(path: &str) -> Option<Route> {
         ["readyz"] => Some(Route::Health("readyz")),
         ["version"] => Some(Route::Version),
         ["skein.dev", "recover"] => Some(Route::Recover),
+        ["skein.dev", "partitions"] => Some(Route::Partitions),
         ["openapi", "v2"] => Some(Route::OpenApiV2),
         ["openapi", "v3"] => Some(Route::OpenApiIndex),
         ["openapi", "v3", rest @ ..] => {

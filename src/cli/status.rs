@@ -9,13 +9,16 @@ use serde_json::Value;
 
 use super::client::{self, Client};
 use super::kubeconfig;
-use crate::agent::{CLOCK_SKEWED, DATA_LOST};
+use crate::agent::{CLOCK_SKEWED, DATA_LOST, Partition};
 
 /// Where the Leases are that show who is alive and who leads.
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
 /// Where the Events are that tell of refused records.
 const REFUSALS: &str = "/api/v1/events?fieldSelector=reason=RecordRefused";
+
+/// Where the agent tells of partitions. An older one does not.
+const PARTITIONS: &str = "/skein.dev/partitions";
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +48,8 @@ struct Report {
     refused: u64,
     /// Files in the data folder with what only this node held when it came back too late.
     displaced: Vec<String>,
+    /// The last partitions that this agent saw, the newest last; the last one may last still.
+    partitions: Vec<Partition>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,8 +123,22 @@ fn print(report: &Report) {
         let hint = "kubectl get events -A --field-selector reason=RecordRefused";
         println!("Refused  {}", paint(&format!("{} records of members in the last hour: {hint}", report.refused), 31));
     }
+    for partition in &report.partitions {
+        for (number, line) in partition.lines().iter().enumerate() {
+            println!("{:<8} {line}", if number == 0 { heading(partition) } else { String::new() });
+        }
+    }
     for file in &report.displaced {
         println!("Kept     {file}: what only this node held when it came back after too long");
+    }
+}
+
+/// Names what a partition has come to.
+fn heading(partition: &Partition) -> String {
+    match (&partition.healed, partition.settled) {
+        (None, _) => "Apart".into(),
+        (Some(_), false) => "Heals".into(),
+        (Some(_), true) => "Healed".into(),
     }
 }
 
@@ -139,6 +158,7 @@ async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result
     let pods = client.get("/api/v1/pods").await?;
     let leases = client.get(LEASES).await?;
     let refusals = client.get(REFUSALS).await?;
+    let partitions = client.get(PARTITIONS).await.unwrap_or_default();
     let holder = |name: &str| {
         let lease = items(&leases).find(|lease| lease["metadata"]["name"] == name);
         lease.map(|lease| text(&lease["spec"]["holderIdentity"])).unwrap_or_default()
@@ -154,6 +174,7 @@ async fn report(kubeconfig: &str, cluster: String, level: u32) -> anyhow::Result
         pods: count(items(&pods)),
         refused: items(&refusals).map(|event| event["count"].as_u64().unwrap_or(1)).sum(),
         displaced: Vec::new(),
+        partitions: serde_json::from_value(partitions["partitions"].clone()).unwrap_or_default(),
     })
 }
 

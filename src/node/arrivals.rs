@@ -134,8 +134,14 @@ impl Node {
             shadow.take(record);
             return false;
         }
+        let act = self.partings.read(record.record());
         match self.store.merge(now, record) {
-            Ok(merged) => matches!(merged, Merged::Waiting { .. }),
+            Ok(merged) => {
+                if let (Some(act), true) = (act, merged != Merged::Known) {
+                    self.note_act(act);
+                }
+                matches!(merged, Merged::Waiting { .. })
+            }
             Err(error) => {
                 tracing::debug!(from = self.peers.name_of(&from), %author, %error, "a record is refused");
                 false

@@ -211,6 +211,7 @@ impl Node {
         if name != self.caretaking.shown {
             let spec = name.as_ref().map(|name| json!({"holderIdentity": name, "acquireTime": now.wall.micro_time()}));
             self.show_office(now, CARETAKER, spec);
+            self.partings.cared_for(name.as_deref());
             self.caretaking.shown = name;
         }
     }

@@ -13,6 +13,7 @@ use crate::time::Mono;
 use crate::trust::{Admission, Declined, JoinRequest};
 
 use super::message::{Lane, Message};
+use super::partition::Partition;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -118,6 +119,8 @@ pub enum Effect {
     },
     /// Show the cluster as it is now. Comes before the answers to the writes it shows.
     Publish(Snapshot),
+    /// Show what is known of partitions: the last few, the newest last, of which one may last still.
+    Partitions(Arc<Vec<Partition>>),
     /// Send traffic there from now on.
     Route(Arc<Routes>),
     /// Have the runtime do something.

@@ -36,6 +36,8 @@ mod levels;
 mod local;
 mod merging;
 mod notes;
+mod partings;
+pub mod partition;
 mod peers;
 mod placement;
 mod recovering;
@@ -82,6 +84,7 @@ use leading::Leading;
 use leases::Leases;
 use levels::Levels;
 use notes::Recorder;
+use partings::Partings;
 use peers::Peers;
 use placement::Placement;
 use telling::Telling;
@@ -150,6 +153,7 @@ pub struct Node {
     recorder: Recorder,
     leading: Leading,
     caretaking: Caretaking,
+    partings: Partings,
     peers: Peers,
     telling: Telling,
     admissions: Admissions,
@@ -207,6 +211,7 @@ impl Node {
             term: config.ballot.term,
             leading: Leading::new(id, seed, config.ballot, config.registers),
             caretaking: Caretaking::new(now.mono),
+            partings: Partings::default(),
             peers: Peers::new(id, seed, config.cluster, config.seeds),
             telling: Telling::new(Origin { node: id, incarnation: run }, seed),
             horizons: Horizons::new(config.horizon),
@@ -308,6 +313,7 @@ impl Node {
         self.raise_level(now);
         self.doubt_connections(now);
         self.take_care(now);
+        self.look_at_partings(now);
         self.keep_granting(now);
         self.ask_for_leases(now);
         self.put_in_order(now);
@@ -369,6 +375,7 @@ impl Node {
         }
         for event in events {
             self.caretaking.notice(event, now.mono);
+            self.partings.notice(event);
             if decides {
                 self.work.add_all(crate::controllers::affected(event, self.store.snapshot()), now.mono);
                 self.placement.notice(event);

@@ -84,6 +84,11 @@ impl Peers {
         self.standings.get(peer).is_some_and(|standing| standing.exchanged.is_some())
     }
 
+    /// Tells whether all is shown that a member held when it last began to answer.
+    pub fn was_heard_out(&self, peer: &NodeId) -> bool {
+        self.standings.get(peer).is_some_and(|standing| standing.exchanged >= Some(standing.answers_since))
+    }
+
     /// Returns a member's name.
     pub fn name_of(&self, id: &NodeId) -> String {
         self.members.get(id).map_or_else(|| id.to_string(), |member| member.name.clone())
@@ -160,6 +165,7 @@ impl Node {
         let me = self.store.node_id();
         let others: BTreeSet<NodeId> = self.peers.members.iter().map(|m| m.id).filter(|id| *id != me).collect();
         self.peers.standings.retain(|id, _| others.contains(id));
+        self.partings.retain(&others);
         for id in &others {
             self.peers
                 .standings
@@ -235,6 +241,11 @@ impl Node {
         if let (State::Unreachable, Some(standing)) = (state, self.peers.standings.get_mut(&peer)) {
             standing.silent_since = now.mono;
             standing.connected = None;
+        }
+        match state {
+            State::Alive => self.partings.back(now, &peer),
+            State::Unreachable => self.partings.silent(now, peer, self.peers.name_of(&peer)),
+            State::Lost => self.note_lost(now, peer),
         }
     }
 

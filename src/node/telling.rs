@@ -162,6 +162,7 @@ impl Node {
     pub(super) fn tell_news(&mut self, now: Now) {
         let mut at_once = Vec::new();
         for news in self.store.take_news() {
+            self.note_own_records(&news.records);
             match news.after {
                 Some(batch) if batch > self.telling.durable => self.telling.held.push_back((batch, news.records)),
                 _ => at_once.extend(news.records),

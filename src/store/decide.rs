@@ -109,6 +109,11 @@ impl Store {
         entry.value()["metadata"]["annotations"][NODE_ID].as_str().map(str::to_owned)
     }
 
+    /// Returns where an object lives that is held here.
+    pub fn key_of(&self, uid: Uid) -> Option<&Key> {
+        self.objects.get(&uid).map(|object| &object.working.birth.key)
+    }
+
     /// Tells whether this node made an object and nobody else did. Of one whose history was cut nobody can tell.
     pub fn is_made_here(&self, uid: Uid) -> bool {
         let Some(object) = self.objects.get(&uid).filter(|object| object.epoch.is_none()) else { return false };

@@ -29,6 +29,11 @@ const MOST_METADATA: usize = 64 << 10;
 /// The most characters of the original's name in the copy's.
 const MOST_NAME: usize = 200;
 
+/// Tells whether an object is called as copies are.
+pub fn is_called_copy(key: &Key) -> bool {
+    (*key.kind == kinds::CONFIG_MAP || *key.kind == kinds::SECRET) && key.name.starts_with("displaced-")
+}
+
 /// Returns where the copy of the object `uid` at `key` is, in `namespace`.
 pub fn copy_key(key: &Key, uid: Uid, namespace: &str) -> Key {
     let kind = if *key.kind == kinds::SECRET { &kinds::SECRET } else { &kinds::CONFIG_MAP };

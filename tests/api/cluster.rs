@@ -219,6 +219,7 @@ async fn drive(mut door: Door, machine: Arc<Mutex<Machine>>) {
                 Effect::Send { .. }
                 | Effect::Deadlines(_)
                 | Effect::Displaced { .. }
+                | Effect::Partitions(_)
                 | Effect::Peers(_)
                 | Effect::Admit { .. }
                 | Effect::Recovered { .. } => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use skein::election::{Ballot, Register, Registers, SaveId, Stamp};
 use skein::ids::{ClusterId, NodeId, PersistId, RequestId, Revision, Uid};
+use skein::node::partition::Partition;
 use skein::node::{self, Input, Node};
 use skein::routing::Routes;
 use skein::runtime::fake::FakeRuntime;
@@ -45,6 +46,8 @@ pub struct Host {
     pub peers: BTreeSet<NodeId>,
     /// What it alone had held when it came back too late.
     pub displaced: Vec<Vec<u8>>,
+    /// What it tells of partitions.
+    pub partitions: Vec<Partition>,
     /// How much its wall clock was set ahead, in microseconds.
     pub ahead: i64,
     /// How much faster its clocks go than time does, the monotonic one and the wall clock, in millionths.
@@ -112,6 +115,7 @@ impl Host {
             routes: Arc::default(),
             peers: BTreeSet::new(),
             displaced: Vec::new(),
+            partitions: Vec::new(),
             ahead: 0,
             drift: (0, 0),
             level: skein::features::LEVEL,

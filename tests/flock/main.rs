@@ -15,6 +15,7 @@ mod config;
 mod disks;
 mod epochs;
 mod faults;
+mod heals;
 mod holding;
 mod host;
 mod invariants;

@@ -409,6 +409,7 @@ impl World {
                 Effect::Displaced { text, .. } => self.hosts[index].displaced.push(text),
                 Effect::Deadlines(deadlines) => self.hosts[index].deadlines = deadlines,
                 Effect::Route(routes) => self.hosts[index].routes = routes,
+                Effect::Partitions(partitions) => self.hosts[index].partitions = partitions.to_vec(),
                 Effect::Act(action) => {
                     self.line(format!("act {index}: {action:?}"));
                     self.act(index, *action);

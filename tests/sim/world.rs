@@ -249,6 +249,7 @@ impl World {
                 Effect::Deadlines(deadlines) => self.deadlines = deadlines,
                 Effect::Route(_)
                 | Effect::Send { .. }
+                | Effect::Partitions(_)
                 | Effect::Peers(_)
                 | Effect::Admit { .. }
                 | Effect::Recovered { .. } => {}

@@ -54,6 +54,7 @@ pub async fn run(
             None => return,
             Some(Event::Connected { peer }) => Some(Input::Connected(peer)),
             Some(Event::Gone { peer, reset }) => Some(Input::Gone { peer, reset }),
+            Some(Event::Refused { peer }) => Some(Input::Refused(peer)),
             Some(Event::Frame { from, lane: Lane::Control, frame }) => reader.read(from, Lane::Control, &frame),
             Some(Event::Frame { from, lane: Lane::Bulk, frame }) => {
                 if bulk.try_send((from, frame)).is_err() {

@@ -9,6 +9,11 @@
 //!
 //! Unreachable: out of routing, no pod moves. Lost: its pods are replaced.
 //!
+//! *A host that refuses* lives, and its agent does not: nobody listens where a member was dialled, and the kernel there says
+//! so. Its pods go on. So it is unreachable as soon as a probe is not answered either, and lost only when it has not answered for 30 s: an agent that is
+//! started again by then has moved nothing. That counts as long as refusals come, which is every second; a host that falls
+//! silent is lost like any other. Each node goes by what it finds itself, as with probes: what is replaced is decided by one.
+//!
 //! *Few* (up to [`Config::direct`] others). Only an answer to a probe of one's own counts, so a link that carries one way
 //! only counts as cut for both. Silence counts from when the first probe was sent that is not answered, so a cut is
 //! noticed between 2.0 and 2.5 s after it, whenever the last answer came. Others are asked about who is silent: as long
@@ -58,9 +63,9 @@ pub use message::{Malformed, Message, Rumour};
 pub enum State {
     /// It answers.
     Alive,
-    /// It has not answered for 2 s.
+    /// It has not answered for 2 s, or its host refuses connections.
     Unreachable,
-    /// It has not answered for 7 s.
+    /// It has not answered for 7 s, or for 30 s if its host refuses connections.
     Lost,
 }
 
@@ -74,6 +79,8 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// A member's host refuses connections: it lives, and its agent does not.
+    Refused(NodeId),
     /// Who the other members are. One that is new counts from now on as if it had just answered.
     Members(BTreeSet<NodeId>),
     /// Time has passed. Comes every 100 ms or so.
@@ -108,6 +115,8 @@ pub struct Config {
     pub unreachable: Duration,
     /// How much longer until it is lost.
     pub lost: Duration,
+    /// How long without an answer until it is lost, if its host refuses connections.
+    pub grace: Duration,
     /// Up to so many others are few: all are probed.
     pub direct: usize,
     /// Whether a node doubts itself first. Off only to see what that is worth.
@@ -117,7 +126,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let (probe, unreachable, lost) = (Duration::from_millis(400), Duration::from_secs(2), Duration::from_secs(5));
-        Self { probe, unreachable, lost, direct: 16, local_health: true }
+        Self { probe, unreachable, lost, grace: Duration::from_secs(30), direct: 16, local_health: true }
     }
 }
 
@@ -125,6 +134,8 @@ impl Default for Config {
 /// that.
 const STANDSTILL: Duration = Duration::from_secs(1);
 const STANDSTILL_OF_MANY: Duration = Duration::from_millis(300);
+/// For how long a refusal counts: a member is dialled every second, which may take two.
+const REFUSED: Duration = Duration::from_secs(3);
 /// How many others are asked about a silent member.
 const HELPERS: usize = 3;
 
@@ -166,6 +177,7 @@ impl Membership {
         self.doubt_self(now);
         match input {
             Input::Received { from, message } => self.received(now, from, message),
+            Input::Refused(peer) => self.refused(now, peer),
             Input::Members(members) => self.set_members(now, &members),
             Input::Tick => self.tick(now),
         }
@@ -228,6 +240,14 @@ impl Membership {
         changed(from, peer, now, &self.config).into_iter().collect()
     }
 
+    fn refused(&mut self, now: Mono, id: NodeId) -> Vec<Output> {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return self.swim.refused(now, id, &self.config).into_iter().collect();
+        };
+        peer.refused(now);
+        changed(id, peer, now, &self.config).into_iter().collect()
+    }
+
     fn told(&mut self, now: Mono, from: NodeId, number: u64, answers: bool) -> Vec<Output> {
         let mut out = Vec::new();
         match self.peers.iter_mut().find(|(_, peer)| peer.is_asked(number)) {
@@ -264,9 +284,9 @@ impl Membership {
     /// What is known of members while they were few is not forgotten.
     fn set_many(&mut self, members: &BTreeSet<NodeId>) {
         let peers = std::mem::take(&mut self.peers);
-        let standing = |id: &NodeId| match peers.get(id).map(|peer| (peer.state, peer.silent_since())) {
-            Some((state, Some(since))) if state != State::Alive => {
-                Standing::silent(self.me, state, since, &self.config)
+        let standing = |id: &NodeId| match peers.get(id).map(|peer| (peer, peer.silent_since())) {
+            Some((peer, Some(since))) if peer.state != State::Alive => {
+                Standing::silent(self.me, peer.state, since, peer.refusal(), &self.config)
             }
             _ => Standing::well(),
         };
@@ -316,9 +336,12 @@ fn next_number(last: &mut u64, now: Mono) -> u64 {
 /// Sets the state of one of few to what it is now; returns the change, if it is one.
 fn changed(id: NodeId, peer: &mut Peer, now: Mono, config: &Config) -> Option<Output> {
     let silence = peer.silence(now);
-    let state = if silence >= config.unreachable + config.lost && !peer.is_vouched_for(now) {
+    let refuses = peer.refusal().is_some_and(|at| now.since(at) < REFUSED);
+    // Who is lost already is not found again by its host.
+    let patience = if refuses && peer.state != State::Lost { config.grace } else { config.unreachable + config.lost };
+    let state = if silence >= patience && !peer.is_vouched_for(now) {
         State::Lost
-    } else if silence >= config.unreachable {
+    } else if silence >= config.unreachable || refuses && silence >= config.probe {
         State::Unreachable
     } else {
         State::Alive

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     waiting: VecDeque<(u64, Mono)>,
     /// When the first of all probes since the last answer was sent.
     silent_since: Option<Mono>,
+    /// When its host last refused a connection, since the last answer.
+    refused: Option<Mono>,
     /// When others were last asked about it, and the numbers of that and of the time before.
     asked: Option<Mono>,
     asks: [u64; 2],
@@ -39,7 +41,8 @@ impl Peer {
     /// One that has just answered and is first probed at `next`.
     pub fn new(next: Mono) -> Self {
         let (waiting, vouchers) = (VecDeque::new(), BTreeMap::new());
-        Self { state: State::Alive, next, waiting, silent_since: None, asked: None, asks: [0; 2], vouchers }
+        let (silent_since, refused) = (None, None);
+        Self { state: State::Alive, next, waiting, silent_since, refused, asked: None, asks: [0; 2], vouchers }
     }
 
     /// Tells whether it is time for a probe, and if so sets the time of the next.
@@ -67,7 +70,18 @@ impl Peer {
         if self.waiting.iter().any(|(waiting, _)| *waiting == number) {
             self.waiting.retain(|(waiting, _)| *waiting > number);
             self.silent_since = self.waiting.front().map(|(_, sent)| *sent);
+            self.refused = None;
         }
+    }
+
+    /// Its host refuses connections.
+    pub fn refused(&mut self, now: Mono) {
+        self.refused = Some(now);
+    }
+
+    /// When its host last refused a connection, if it has not answered since.
+    pub fn refusal(&self) -> Option<Mono> {
+        self.refused
     }
 
     /// Returns for how long it has not answered.
@@ -111,6 +125,7 @@ impl Peer {
     pub fn shift(&mut self, missed: Duration) {
         self.next = self.next + missed;
         self.silent_since = self.silent_since.map(|since| since + missed);
+        self.refused = self.refused.map(|at| at + missed);
         for (_, sent) in &mut self.waiting {
             *sent = *sent + missed;
         }

@@ -7,7 +7,7 @@ use crate::ids::NodeId;
 use crate::time::Mono;
 
 use super::message::{MOST_ACCUSERS, Rumour};
-use super::{Config, State};
+use super::{Config, REFUSED, State};
 
 /// How long an accused member has to refute, by how many accuse it: the word of one alone, who may be the one that is
 /// ill, counts less than that of many.
@@ -25,6 +25,8 @@ pub(super) struct Standing {
     accused: Option<Mono>,
     /// Since when it is unreachable.
     unreachable: Option<Mono>,
+    /// When its host last refused a connection of this node's, in this life.
+    refused: Option<Mono>,
     /// When something new was last heard of it.
     news: Option<Mono>,
 }
@@ -38,14 +40,15 @@ impl Standing {
             accusers: BTreeSet::new(),
             accused: None,
             unreachable: None,
+            refused: None,
             news: None,
         }
     }
 
-    /// One that this node itself has found silent.
-    pub fn silent(me: NodeId, state: State, since: Mono, config: &Config) -> Self {
+    /// One that this node itself has found silent, or has last been refused by its host.
+    pub fn silent(me: NodeId, state: State, since: Mono, refused: Option<Mono>, config: &Config) -> Self {
         let unreachable = (state != State::Alive).then(|| since + config.unreachable);
-        Self { state, accusers: [me].into(), accused: Some(since), unreachable, ..Self::well() }
+        Self { state, accusers: [me].into(), accused: Some(since), unreachable, refused, ..Self::well() }
     }
 
     /// Tells whether nobody accuses it.
@@ -71,6 +74,7 @@ impl Standing {
         let newer = rumour.incarnation > self.incarnation;
         if newer {
             (self.incarnation, self.accused, self.unreachable) = (rumour.incarnation, None, None);
+            self.refused = None;
             self.accusers.clear();
         }
         let before = self.accusers.len();
@@ -93,6 +97,11 @@ impl Standing {
         new
     }
 
+    /// Its host refuses connections.
+    pub fn refused(&mut self, now: Mono) {
+        self.refused = Some(now);
+    }
+
     fn add(&mut self, now: Mono, accuser: NodeId) -> bool {
         let new = self.accusers.len() < MOST_ACCUSERS && self.accusers.insert(accuser);
         if new {
@@ -104,12 +113,18 @@ impl Standing {
     /// Looks at the clock. Returns its state, if it is another now.
     pub fn judge(&mut self, now: Mono, config: &Config) -> Option<State> {
         let count = if config.local_health { self.accusers.len().min(MOST_ACCUSERS) } else { MOST_ACCUSERS };
-        let late = self.accused.is_some_and(|since| now.since(since) >= REFUTE[count.saturating_sub(1)]);
+        let refuses = self.refused.is_some_and(|at| now.since(at) < REFUSED);
+        // Nobody is there to refute it.
+        let late = self.accused.is_some_and(|since| refuses || now.since(since) >= REFUTE[count.saturating_sub(1)]);
         if late {
             self.unreachable.get_or_insert(now);
         }
+        let patience = match self.state {
+            State::Alive | State::Unreachable if refuses => config.grace.saturating_sub(config.unreachable),
+            _ => config.lost,
+        };
         let state = match self.unreachable {
-            Some(since) if now.since(since) >= config.lost => State::Lost,
+            Some(since) if now.since(since) >= patience => State::Lost,
             Some(_) => State::Unreachable,
             None => State::Alive,
         };
@@ -127,5 +142,6 @@ impl Standing {
     pub fn shift(&mut self, missed: Duration) {
         self.accused = self.accused.map(|since| since + missed);
         self.unreachable = self.unreachable.map(|since| since + missed);
+        self.refused = self.refused.map(|at| at + missed);
     }
 }

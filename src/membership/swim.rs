@@ -180,6 +180,14 @@ impl Swim {
         answered
     }
 
+    /// A member's host refuses connections. One that nobody accuses yet is not unreachable because of that: it may have
+    /// gone to another address. Returns its state, if it is another now.
+    pub fn refused(&mut self, now: Mono, peer: NodeId, config: &Config) -> Option<Output> {
+        let standing = self.standings.get_mut(&peer)?;
+        standing.refused(now);
+        standing.judge(now, config).map(|state| Output::Changed { peer, state })
+    }
+
     /// A helper says what it found.
     pub fn told(&mut self, now: Mono, from: NodeId, number: u64, answers: bool, out: &mut Vec<Output>) {
         let Some(at) = self.trials.iter().position(|trial| trial.number == number) else { return };

@@ -1,6 +1,7 @@
 //! Whom to dial, where and when. Knows no socket.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,11 +78,25 @@ impl Dialer {
         }
     }
 
-    /// Notes that a dial has ended, well or not.
-    pub(super) fn ended(&mut self, dial: ConnectionId) {
-        for entry in self.tries.values_mut() {
-            entry.dialling.take_if(|d| *d == dial);
+    /// Notes that a dial has ended, well or not. Returns whom it was to reach, if it was a member.
+    pub(super) fn ended(&mut self, dial: ConnectionId) -> Option<NodeId> {
+        let mut ended = None;
+        for (id, entry) in &mut self.tries {
+            if entry.dialling.take_if(|d| *d == dial).is_some() {
+                ended = Some(*id);
+            }
         }
+        ended
+    }
+
+    /// Tells whether a dial has failed since nobody listens where a member is listed. Where it was found besides says
+    /// nothing: an address of a bridge is there on many hosts, this one among them.
+    pub(super) fn is_refused(&self, node: NodeId, error: &DialError) -> bool {
+        let (Some(peer), DialError::Transport(tries)) = (self.directory.get(&node), error) else { return false };
+        let refused = |at: &SocketAddrV4| {
+            tries.iter().any(|(tried, error)| identity::socket_address(tried) == Some(*at) && is_refusal(error))
+        };
+        !peer.addresses.is_empty() && peer.addresses.iter().all(refused)
     }
 }
 
@@ -99,6 +114,21 @@ pub(super) fn reason(error: &DialError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Tells whether an error says that a host refuses connections.
+fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        // What an error of the system wraps is not its source.
+        let wrapped = io.and_then(|io| io.get_ref()).map(|inner| inner as &(dyn std::error::Error + 'static));
+        next = wrapped.or_else(|| error.source());
+    }
+    false
 }
 
 /// The innermost error says most in the fewest words.

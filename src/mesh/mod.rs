@@ -96,6 +96,11 @@ pub enum Event {
         /// Whether it was the far side that ended it (its agent has died or been stopped; its host is there).
         reset: bool,
     },
+    /// A member was dialled and its host has refused: it lives, and nobody listens there. May be left out.
+    Refused {
+        /// Which.
+        peer: NodeId,
+    },
     /// A member sent a frame.
     Frame {
         /// Which.

@@ -167,10 +167,14 @@ impl Task {
 
     fn note(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::ConnectionEstablished { connection_id, .. } => self.dialer.ended(connection_id),
+            SwarmEvent::ConnectionEstablished { connection_id, .. } => drop(self.dialer.ended(connection_id)),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 debug!(reason = dial::reason(&error), "a dial has failed");
-                self.dialer.ended(connection_id);
+                let member = self.dialer.ended(connection_id);
+                if let Some(peer) = member.filter(|node| self.dialer.is_refused(*node, &error)) {
+                    // The next one will be told if this one cannot be.
+                    let _ = self.events.try_send(Event::Refused { peer });
+                }
             }
             SwarmEvent::IncomingConnectionError { error, .. } => debug!(%error, "a connection is refused"),
             SwarmEvent::ListenerClosed { reason, .. } => warn!(?reason, "the mesh listens no more"),

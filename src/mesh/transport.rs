@@ -21,6 +21,8 @@ pub(super) fn build(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, no
     let mut streams = yamux::Config::default();
     streams.set_max_num_streams(limits::STREAMS);
     let transport = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        // Further out an error is known by its source alone.
+        .map_err(Unreached)
         // The codec reads 8 KiB at a time, each of which would be a call of the kernel.
         .map(|stream, _| BufReader::with_capacity(limits::READ_BUFFER, tuned(stream)))
         .upgrade(Version::V1Lazy)
@@ -31,6 +33,11 @@ pub(super) fn build(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, no
         .boxed();
     Ok(transport)
 }
+
+/// Why a host cannot be dialled.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreached(#[source] io::Error);
 
 /// Makes the allocator keep what is freed for the next frame. At first glibc gives more than 128 KiB back to the kernel at
 /// once, and with frames of 64 KiB that costs a seventh of all CPU time of bulk traffic. It learns from the largest block

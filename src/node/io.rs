@@ -45,6 +45,8 @@ pub enum Input {
         /// Whether its host is there and ended the connection: its agent has died or been stopped.
         reset: bool,
     },
+    /// A member's host refuses connections: it lives, and its agent does not.
+    Refused(NodeId),
     /// All saves of ballot and registers up to this one are durable.
     Saved(SaveId),
     /// A stranger asks to be admitted. Answered by exactly one [`Effect::Admit`].

@@ -284,6 +284,7 @@ impl Node {
             Input::Received { from, messages } => self.received(now, from, messages),
             Input::Connected(peer) => self.connected(now, peer),
             Input::Gone { peer, reset } => self.gone(now, peer, reset),
+            Input::Refused(peer) => self.watch_peers(now, membership::Input::Refused(peer)),
             Input::Saved(id) => self.elect(now, election::Input::Saved(id)),
             Input::Join { id, request } => self.asked_to_admit(now, admission::Asker::Here(id), request),
             Input::Address(address) => self.moved(now, address),

@@ -49,10 +49,15 @@ fn edit(world: &mut World, host: usize, name: &str, edit: impl FnOnce(&mut serde
     ask(world, host, Change::Update { key: deployment(name), object, when: Precondition::default() });
 }
 
-/// Kills an agent and keeps it down; what it ran runs on.
+/// Takes a host's power, so that nothing answers there.
 fn kill(world: &mut World, host: usize) {
-    world.crash(host).expect("keeps its promises");
+    world.lose_power(host).expect("keeps its promises");
     world.keep_down(host);
+}
+
+/// How often containers were started in all.
+fn started(world: &World) -> usize {
+    world.hosts.iter().map(|host| host.docker.starts().len()).sum()
 }
 
 fn leader(world: &World) -> usize {
@@ -100,6 +105,32 @@ fn of_two_nodes_either_goes_on_alone() {
         for host in [0, 1] {
             assert_eq!((ready(&world, host, "web").len(), ready(&world, host, "new").len()), (4, 3));
             assert_eq!((counted(&world, host, "web"), counted(&world, host, "new")), (4.into(), 3.into()));
+        }
+    }
+}
+
+#[test]
+fn a_dead_agent_on_a_living_host_has_thirty_seconds() {
+    for hosts in [2, 3] {
+        let mut world = world(hosts);
+        let all = u32::try_from(hosts).expect("few");
+        apply(&mut world, 0, "web", all);
+        pass(&mut world, 10);
+        let dead = (leader(&world) + 1) % hosts;
+        let other = (dead + 1) % hosts;
+        let before = started(&world);
+        for seconds in [25, 40] {
+            world.crash(dead).expect("keeps its promises");
+            world.keep_down(dead);
+            pass(&mut world, 3);
+            assert_eq!(ready(&world, other, "web").len(), hosts - 1, "it is out of routing at once");
+            pass(&mut world, seconds - 3);
+            let replaced = ready(&world, other, "web").len() == hosts;
+            assert_eq!(replaced, seconds == 40, "after {seconds} s of {hosts}");
+            assert_eq!(started(&world) > before, replaced);
+            world.bring_back(dead).expect("keeps its promises");
+            pass(&mut world, 30);
+            assert_eq!(ready(&world, other, "web").len(), hosts);
         }
     }
 }

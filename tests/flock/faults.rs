@@ -30,6 +30,7 @@ impl World {
             return Ok(());
         }
         match self.random.random_range(0..22) {
+            0..=3 if self.hosts[host].incarnation.is_multiple_of(2) => self.lose_power(host)?,
             0..=3 => self.crash(host)?,
             4 => self.blackout()?,
             5..=6 => self.stop_docker(host),
@@ -107,6 +108,15 @@ impl World {
         }
         let pause = self.kill(index)?;
         self.at(pause, Due::Restart(index));
+        Ok(())
+    }
+
+    /// Ends an agent like [`World::crash`], and nothing answers on its host any more. What it runs is not stopped here:
+    /// others must do with as little knowledge of that as if it went on.
+    pub fn lose_power(&mut self, index: usize) -> Result<(), String> {
+        self.crash(index)?;
+        self.hosts[index].dark = true;
+        self.trace.count("hosts without power");
         Ok(())
     }
 

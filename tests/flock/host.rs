@@ -63,6 +63,8 @@ pub struct Host {
     pub longest_silence: Duration,
     /// Whether it runs no pods.
     pub witness: bool,
+    /// Whether it has no power, so that nothing answers there.
+    pub dark: bool,
     /// Whether it stays down, whatever was to start it.
     pub kept_down: bool,
 }
@@ -124,6 +126,7 @@ impl Host {
             said: Duration::ZERO,
             longest_silence: Duration::ZERO,
             witness: false,
+            dark: false,
             kept_down: false,
         }
     }

@@ -10,6 +10,9 @@ use skein::node::message::Message;
 /// How often connections are looked after.
 pub const LOOK: Duration = Duration::from_millis(50);
 
+/// How often a member without a connection is dialled.
+const REDIAL: Duration = Duration::from_secs(1);
+
 /// From whom to whom.
 pub type Way = (usize, usize);
 
@@ -37,6 +40,8 @@ pub enum Change {
 pub struct Network {
     cuts: BTreeMap<u64, BTreeSet<Way>>,
     links: BTreeMap<Way, Link>,
+    /// When hosts without an agent were last dialled.
+    refusals: BTreeMap<Way, Duration>,
     made: u64,
     /// Of a thousand frames so many are lost.
     pub loss: u32,
@@ -121,6 +126,16 @@ impl Network {
             }
         }
         changes
+    }
+
+    /// Dials a host on which no agent runs, every second. Returns whether it is heard to refuse.
+    pub fn refuses(&mut self, now: Duration, way: Way) -> bool {
+        let last = self.refusals.entry(way).or_default();
+        if now < *last + REDIAL {
+            return false;
+        }
+        *last = now;
+        self.is_open(way.0, way.1)
     }
 
     /// Makes and ends connections. `wanted` tells whether both hosts are there and know each other.

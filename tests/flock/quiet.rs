@@ -124,6 +124,7 @@ pub fn cut_power(world: &mut World, host: usize) {
     world.kill(host).expect("keeps its promises");
     world.keep_down(host);
     let machine = &mut world.hosts[host];
+    machine.dark = true;
     let now = machine.clock(world.now);
     machine.docker.stop_daemon(now, false);
     machine.docker_up = false;

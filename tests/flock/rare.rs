@@ -56,6 +56,8 @@ pub const NAMES: &[&str] = &[
     "frames lost",
     "frames overtaken",
     "host reached by nobody",
+    "hosts that refused",
+    "hosts without power",
     "joins",
     "killed by the warden",
     "leader by a wrong clock",

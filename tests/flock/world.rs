@@ -641,7 +641,23 @@ impl World {
         let knows = |a: usize, b: usize| hosts[a].node.is_some() && hosts[a].peers.contains(&hosts[b].id());
         let wanted = |(a, b)| knows(a, b) && knows(b, a);
         let changes = self.network.look(self.now, &mut self.random, hosts.len(), wanted);
-        self.connections(changes)
+        self.connections(changes)?;
+        self.refuse()
+    }
+
+    /// Hosts whose agent is dead refuse those that dial it; one without power says nothing.
+    fn refuse(&mut self) -> Result<(), String> {
+        let hosts = &self.hosts;
+        let dead = |b: &usize| hosts[*b].node.is_none() && !hosts[*b].dark;
+        let ways = (0..hosts.len()).filter(dead).flat_map(|b| (0..hosts.len()).map(move |a| (a, b)));
+        let ways: Vec<_> = ways.filter(|(a, b)| hosts[*a].peers.contains(&hosts[*b].id())).collect();
+        for (a, b) in ways {
+            if self.network.refuses(self.now, (a, b)) {
+                self.trace.count("hosts that refused");
+                self.give(a, Input::Refused(self.hosts[b].id()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells agents what became of their connections.
@@ -762,6 +778,7 @@ impl World {
         if host.node.is_some() || host.member.is_none() || host.kept_down {
             return Ok(());
         }
+        host.dark = false;
         if self.plan.bug == Some(Bug::WrongClock) {
             host.ahead -= 3_600_000_000;
         }

@@ -83,6 +83,86 @@ fn a_cut_member_is_unreachable_after_two_seconds_and_lost_after_seven() {
     }
 }
 
+/// Runs for so many seconds while the hosts of some are dialled every second, and refuse.
+fn refuse(rig: &mut Rig, refusing: &[u8], seconds: u64) {
+    for _ in 0..seconds {
+        for peer in refusing {
+            let outputs = rig.machine.handle(rig.now, Input::Refused(id(*peer)));
+            rig.take(outputs);
+        }
+        rig.run(ms(1_000));
+    }
+}
+
+/// When a member came to be how, in seconds since the start.
+fn history(rig: &Rig, peer: u8) -> Vec<(u64, State)> {
+    let changes = rig.changes.iter().filter(|(_, of, _)| *of == id(peer));
+    changes.map(|(at, _, state)| (at.as_secs(), *state)).collect()
+}
+
+#[test]
+fn one_whose_host_refuses_is_unreachable_at_once_and_lost_after_thirty_seconds() {
+    for peers in [3, 20] {
+        let mut rig = Rig::new(peers);
+        rig.run(ms(10_000));
+        rig.answering.remove(&id(2));
+        refuse(&mut rig, &[2], 40);
+        let [(first, State::Unreachable), (second, State::Lost)] = history(&rig, 2)[..] else {
+            panic!("of {peers}: {:?}", rig.changes)
+        };
+        // Of many it takes a while until it is its turn.
+        assert!((10..if peers == 3 { 12 } else { 15 }).contains(&first), "of {peers}: {first}");
+        assert!((first + 28..=41).contains(&second), "of {peers}: {first} and {second}");
+        refuse(&mut rig, &[2], 5);
+        assert_eq!(rig.changes.len(), 2, "it stays lost");
+        if peers == 3 {
+            rig.answering.insert(id(2));
+            rig.run(ms(500));
+            assert_eq!(rig.machine.state(&id(2)), State::Alive);
+        }
+    }
+}
+
+#[test]
+fn a_host_that_falls_silent_has_no_grace() {
+    for peers in [3, 20] {
+        let mut rig = Rig::new(peers);
+        rig.run(ms(10_000));
+        rig.answering.remove(&id(2));
+        refuse(&mut rig, &[2], 12);
+        assert_eq!(rig.machine.state(&id(2)), State::Unreachable, "of {peers}");
+        rig.run(ms(3_000));
+        assert_eq!(rig.machine.state(&id(2)), State::Lost, "of {peers}");
+        refuse(&mut rig, &[2], 3);
+        assert_eq!(rig.machine.state(&id(2)), State::Lost, "it comes up again, and what was lost stays so");
+    }
+}
+
+#[test]
+fn a_refusal_says_nothing_of_one_that_answers() {
+    for peers in [3, 20] {
+        let mut rig = Rig::new(peers);
+        rig.run(ms(3_000));
+        refuse(&mut rig, &[1, 9], 20);
+        assert_eq!(rig.changes, [], "of {peers}: answers come another way");
+        assert_eq!(rig.machine.handle(rig.now, Input::Refused(id(99))), [], "a stranger");
+    }
+}
+
+#[test]
+fn who_has_grace_keeps_it_when_few_become_many() {
+    let mut rig = Rig::new(16);
+    rig.run(ms(1_000));
+    rig.answering.remove(&id(7));
+    refuse(&mut rig, &[7], 15);
+    rig.answering.extend((17..=40).map(id));
+    rig.machine.handle(rig.now, Input::Members((1..=40).map(id).collect()));
+    refuse(&mut rig, &[7], 10);
+    assert_eq!(history(&rig, 7).len(), 1, "{:?}", rig.changes);
+    refuse(&mut rig, &[7], 10);
+    assert_eq!(rig.machine.state(&id(7)), State::Lost);
+}
+
 #[test]
 fn a_lost_member_that_answers_is_alive_at_once() {
     let mut rig = Rig::new(1);

@@ -29,6 +29,40 @@ async fn a_restarted_peer_is_gone_by_reset_and_back_within_two_seconds() {
     assert_eq!(two.frame(one.id).await.as_ref(), b"again");
 }
 
+/// Returns whether a refusal of `peer` comes within so many seconds.
+async fn is_refused(node: &mut Node, seconds: u64) -> bool {
+    let refusal = async {
+        loop {
+            match node.events.recv().await {
+                Some(Event::Refused { peer }) => return peer,
+                Some(_) => {}
+                None => panic!("the mesh runs"),
+            }
+        }
+    };
+    match timeout(Duration::from_secs(seconds), refusal).await {
+        Ok(peer) => peer == id(2),
+        Err(_) => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_without_an_agent_refuses_and_one_that_does_not_answer_or_is_another_does_not() {
+    let (mut one, two) = pair().await;
+    let address = two.address;
+    drop(two);
+    assert!(is_refused(&mut one, 5).await);
+    assert!(is_refused(&mut one, 5).await, "again and again");
+    // Another agent listens there now: of the one that is looked for its host says nothing.
+    let _three = Node::start(3, address, directory(&[])).await;
+    while is_refused(&mut one, 2).await {}
+    // One that listens and never says a word.
+    let mute = free();
+    let _listens = std::net::TcpListener::bind(mute).unwrap();
+    let mut alone = Node::start(1, free(), directory(&[(2, Some(mute))])).await;
+    assert!(!is_refused(&mut alone, 3).await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_peer_is_gone_without_reset_and_redialled_when_the_line_is_mended() {
     let (a, b) = (free(), free());

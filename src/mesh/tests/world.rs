@@ -75,6 +75,8 @@ impl Node {
         loop {
             match timeout(PATIENCE, self.events.recv()).await.expect("an event comes in time").expect("the mesh runs") {
                 Event::Frame { frame, .. } if frame == BEAT => {}
+                // Hosts refuse whenever a node is not started yet.
+                Event::Refused { .. } => {}
                 event => return event,
             }
         }
@@ -135,6 +137,7 @@ pub fn name(event: &Event) -> String {
     match event {
         Event::Connected { peer } => format!("Connected {peer:?}"),
         Event::Gone { peer, reset } => format!("Gone {peer:?} reset={reset}"),
+        Event::Refused { peer } => format!("Refused {peer:?}"),
         Event::Frame { from, frame, .. } => format!("Frame of {} bytes from {from:?}", frame.len()),
         Event::Call { from, call, .. } => format!("Call {call:?} from {from:?}"),
     }

@@ -10,8 +10,8 @@ use crate::node::message::{self, Lane};
 use crate::object::patch::PatchType;
 use crate::object::protobuf;
 use crate::object::selector::FieldSelector;
-use crate::object::write::{self, FieldValidation, Part};
-use crate::object::{Kind, Quantity, Selector, kinds};
+use crate::object::write::{self, By, FieldValidation, How, Part};
+use crate::object::{Key, Kind, Quantity, Selector, kinds};
 use crate::trust::{Member, Token, User};
 use crate::{election, gossip, membership, store};
 
@@ -113,12 +113,21 @@ fn message(bytes: &[u8]) {
     create(&body, protobuf::MEDIA_TYPE);
 }
 
-/// A body of a PATCH of one of three forms, on a Deployment.
+/// A body of a PATCH of one of four forms, on a Deployment.
 fn patch(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     let form = [PatchType::Json, PatchType::Merge, PatchType::Strategic][usize::from(which % 3)];
     let part = [Part::Spec, Part::Status, Part::Scale][usize::from(which / 3 % 3)];
     let kind: &'static Kind = &kinds::DEPLOYMENT;
+    if *which >= 128 {
+        let by = By { manager: "fuzz", subresource: part.subresource(), now: jiff::Timestamp::UNIX_EPOCH };
+        let how = How { part, validation: FieldValidation::Warn, by, force: which % 2 == 0 };
+        let key = Key::new(kind, "default", "web");
+        if let Ok(written) = write::apply(&key, Some(&deployment()), body, how) {
+            drop(write::apply(&key, Some(&written.object), body, how));
+        }
+        return;
+    }
     drop(write::patch(kind, &deployment(), body, form, part, FieldValidation::Warn));
 }
 

@@ -24,6 +24,7 @@ pub use quantity::Quantity;
 pub use selector::Selector;
 
 pub mod decode;
+pub mod managed;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;

@@ -153,6 +153,11 @@ impl Status {
         Self::conflict(key, why)
     }
 
+    /// 409: others own fields that an apply would change.
+    pub fn field_conflicts(message: String, causes: Vec<Cause>) -> Self {
+        Self::new(409, "Conflict", message).about(Details { causes, ..Details::default() })
+    }
+
     /// 410: what was asked for is forgotten; list again.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
@@ -185,6 +190,12 @@ impl Status {
     /// 422: the options of a request (`ListOptions`, `CreateOptions` ...) contradict each other.
     pub fn invalid_options(kind: &'static str, field: &str, message: impl Into<String>) -> Self {
         let cause = Cause { reason: "FieldValueInvalid".into(), message: message.into(), field: field.into() };
+        Self::invalid(Details { group: "meta.k8s.io", kind, causes: vec![cause], ..Details::default() })
+    }
+
+    /// 422: an option that must be given is not.
+    pub fn missing_option(kind: &'static str, field: &str, message: &str) -> Self {
+        let cause = Cause { reason: "FieldValueRequired".into(), message: message.into(), field: field.into() };
         Self::invalid(Details { group: "meta.k8s.io", kind, causes: vec![cause], ..Details::default() })
     }
 

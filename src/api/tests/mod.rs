@@ -1,5 +1,6 @@
 //! The API over a node's loop that does only what these tests look at. The real node's are in `tests/`.
 
+mod apply;
 mod bodies;
 mod connections;
 mod fake;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use jiff::Timestamp;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use crate::api::present::{self, Lens};
 use crate::api::status::{Cause, Details, Status};
 use crate::api::{Api, body, now};
 use crate::object::patch::PatchType;
-use crate::object::write::{self, FieldValidation, Part, WriteError, Written};
+use crate::object::write::{self, By, FieldValidation, Part, WriteError, Written};
 use crate::object::{Key, Kind, json, validation};
 use crate::store::{Change, Committed, Precondition, Rejected};
 
@@ -28,14 +29,19 @@ pub(super) const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// How often a generated name is drawn anew because it is taken.
 const NAMES: usize = 8;
 
+/// The most bytes of a field manager's name.
+const MAX_MANAGER: usize = 128;
+
 /// The options that all writes share.
-struct Options {
-    dry_run: bool,
-    validation: FieldValidation,
+pub(super) struct Options {
+    pub(super) dry_run: bool,
+    pub(super) validation: FieldValidation,
+    /// Who writes, for the object's managed fields.
+    manager: String,
 }
 
 impl Options {
-    fn parse(kind: &'static str, params: &Params) -> Result<Self, Status> {
+    pub(super) fn parse(kind: &'static str, headers: &HeaderMap, params: &Params) -> Result<Self, Status> {
         let validation = match params.text("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Strict") => FieldValidation::Strict,
@@ -46,8 +52,31 @@ impl Options {
                 return Err(Status::invalid_options(kind, "fieldValidation", message));
             }
         };
-        Ok(Self { dry_run: body::dry_run(kind, params, &[])?, validation })
+        let manager = match params.text("fieldManager") {
+            Some(name) if name.len() > MAX_MANAGER => {
+                let message = format!("Invalid value: {name:?}: may not be more than {MAX_MANAGER} bytes");
+                return Err(Status::invalid_options(kind, "fieldManager", message));
+            }
+            Some(name) if name.chars().any(char::is_control) => {
+                let message = format!("Invalid value: {name:?}: should only contain printable characters");
+                return Err(Status::invalid_options(kind, "fieldManager", message));
+            }
+            Some(name) => name.to_owned(),
+            None => user_agent(headers),
+        };
+        Ok(Self { dry_run: body::dry_run(kind, params, &[])?, validation, manager })
     }
+
+    pub(super) fn by(&self, part: Part) -> By<'_> {
+        let now = Timestamp::from_microsecond(now().0).unwrap_or_default();
+        By { manager: &self.manager, subresource: part.subresource(), now }
+    }
+}
+
+/// Returns the start of a client's name for itself, who is the manager if it names none.
+fn user_agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    agent.split('/').next().unwrap_or_default().chars().take(MAX_MANAGER).collect()
 }
 
 /// Makes an object.
@@ -57,13 +86,14 @@ impl Options {
 pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call) -> Result<Response<Body>, Status> {
     let (headers, params) = (&call.head.headers, &call.params);
     let lens = Lens::of(kind, headers, params, now())?;
-    let options = Options::parse("CreateOptions", params)?;
+    let options = Options::parse("CreateOptions", headers, params)?;
     let bytes = body::read(headers, call.body).await?;
     let media = body::media_type(headers);
     for attempt in 1.. {
         let suffix = write::suffix(SysRng.try_next_u64().map_err(Status::internal)?);
         let written = write::create(kind, namespace, &bytes, &media, options.validation, &suffix);
-        let written = written.map_err(|e| refused(e, &Key::new(kind, namespace, "")))?;
+        let mut written = written.map_err(|e| refused(e, &Key::new(kind, namespace, "")))?;
+        write::note(kind, None, &mut written.object, &options.by(Part::Spec));
         let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
         let generated = attempt < NAMES && name.ends_with(&suffix);
         let key = Key::new(kind, namespace, name);
@@ -84,29 +114,46 @@ pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call)
 pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Response<Body>, Status> {
     let (headers, params) = (&call.head.headers, &call.params);
     let media = body::media_type(headers);
+    if call.head.method == Method::PATCH && media == write::APPLY {
+        return super::apply::apply(api, key, part, call).await;
+    }
     let form = if call.head.method == Method::PATCH { Some(patch_type(&media)?) } else { None };
     let lens = Lens::of(key.kind, headers, params, now())?;
-    let options = Options::parse(if form.is_some() { "PatchOptions" } else { "UpdateOptions" }, params)?;
+    let options = Options::parse(if form.is_some() { "PatchOptions" } else { "UpdateOptions" }, headers, params)?;
+    if form.is_some() && params.tristate("force").is_some() {
+        let message = "Forbidden: may not be specified for non-apply patch";
+        return Err(Status::invalid_options("PatchOptions", "force", message));
+    }
     let bytes = body::read(headers, call.body).await?;
-    let compute = |current: &Value| match form {
-        Some(form) => write::patch(key.kind, current, &bytes, form, part, options.validation),
-        None => write::update(key.kind, current, &bytes, &media, part, options.validation),
+    let compute = |current: &Value| {
+        let mut written = match form {
+            Some(form) => write::patch(key.kind, current, &bytes, form, part, options.validation),
+            None => write::update(key.kind, current, &bytes, &media, part, options.validation),
+        }?;
+        // A status is a register of its own, into which nothing else goes.
+        if part != Part::Status {
+            write::note(key.kind, Some(current), &mut written.object, &options.by(part));
+        }
+        Ok(written)
     };
     let (committed, warnings) = modify(api, &call.user, key, part, options.dry_run, compute).await?;
-    let answer = match part {
-        Part::Spec | Part::Status => lens.object(StatusCode::OK, &committed.entry),
-        Part::Scale => {
-            present::document(lens.form(), StatusCode::OK, json::write(&write::scale(&committed.entry.value())))
-        }
-    };
-    Ok(warn(answer, &warnings))
+    Ok(warn(shown(&lens, part, StatusCode::OK, &committed), &warnings))
+}
+
+/// Answers a write of a part with what that part is.
+pub(super) fn shown(lens: &Lens, part: Part, code: StatusCode, committed: &Committed) -> Response<Body> {
+    match part {
+        Part::Spec | Part::Status => lens.object(code, &committed.entry),
+        Part::Scale => present::document(lens.form(), code, json::write(&write::scale(&committed.entry.value()))),
+    }
 }
 
 fn patch_type(media: &str) -> Result<PatchType, Status> {
     PatchType::of(media).ok_or_else(|| {
         Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+             application/apply-patch+yaml",
         )
     })
 }
@@ -145,7 +192,7 @@ async fn modify(
     Err(Status::modified(key))
 }
 
-fn refused(error: WriteError, key: &Key) -> Status {
+pub(super) fn refused(error: WriteError, key: &Key) -> Status {
     match error {
         WriteError::BadRequest(message) => Status::bad_request(message),
         WriteError::UnsupportedMediaType(message) => Status::unsupported_media_type(message),
@@ -157,12 +204,20 @@ fn refused(error: WriteError, key: &Key) -> Status {
         }
         WriteError::Unprocessable(why) => Status::unprocessable(why),
         WriteError::Conflict(why) => Status::conflict(key, &why),
+        WriteError::FieldConflicts { message, conflicts } => {
+            let cause = |c: write::FieldConflict| Cause {
+                reason: "FieldManagerConflict".into(),
+                message: format!("conflict with {}", c.manager),
+                field: c.field,
+            };
+            Status::field_conflicts(message, conflicts.into_iter().map(cause).collect())
+        }
         WriteError::TooLarge(message) => Status::patch_too_large(message),
     }
 }
 
 /// Adds `Warning` headers. Anything but a well-formed quoted string makes clients drop them silently.
-fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+pub(super) fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     for warning in warnings {
         let mut text = String::from("299 - \"");
         for c in warning.chars() {

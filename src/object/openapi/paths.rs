@@ -156,8 +156,12 @@ fn replace(place: &Place) -> Value {
 }
 
 fn patch(place: &Place) -> Value {
-    const PATCHES: &[&str] =
-        &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+    const PATCHES: &[&str] = &[
+        "application/apply-patch+yaml",
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/strategic-merge-patch+json",
+    ];
     let mut patch = place.operation("patch", &place.id("patch", ""), &place.text("partially update the specified"));
     patch.insert("parameters".into(), parameters::query(parameters::PATCH));
     patch.insert("requestBody".into(), body(PATCHES, &format!("{META}.Patch"), true));

@@ -157,6 +157,11 @@ impl Struct {
         self.fields.iter().map(|(name, field)| (&**name, field))
     }
 
+    /// Tells whether it is one value wherever it is used.
+    pub fn is_atomic(&self) -> bool {
+        self.atomic_map
+    }
+
     /// Returns the last part of the name, as `DeploymentSpec`.
     pub fn short_name(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::object::Kind;
 use crate::object::decode::BadBody;
+use crate::object::managed::FieldConflict;
 use crate::object::patch::BadPatch;
 use crate::object::validation::{Cause, CauseReason};
 
@@ -34,6 +35,14 @@ pub enum WriteError {
     /// The client means another object of that name.
     #[error("{0}")]
     Conflict(String),
+    /// Others own fields that an apply would change.
+    #[error("{message}")]
+    FieldConflicts {
+        /// All of them in one text.
+        message: String,
+        /// Each; at least one.
+        conflicts: Vec<FieldConflict>,
+    },
     /// The patch asks for too much.
     #[error("{0}")]
     TooLarge(String),

@@ -8,7 +8,7 @@ use crate::object::Kind;
 use crate::object::validation::{Cause, CauseReason};
 
 /// What the store gives an object; a client's values of these do not count.
-const SYSTEM: [&str; 7] = [
+pub(super) const SYSTEM: [&str; 7] = [
     "uid",
     "resourceVersion",
     "generation",

@@ -3,6 +3,7 @@
 //! Whoever writes an object comes through here, so that what is stored always has its defaults, is valid, and says
 //! the same thing in the same way: writing again what is there changes nothing (rule 19).
 
+mod apply;
 mod error;
 mod meta;
 mod scale;
@@ -17,6 +18,8 @@ use super::{Kind, defaults, kinds, validation};
 use crate::ids::Revision;
 
 pub use super::decode::FieldValidation;
+pub use super::managed::{By, FieldConflict, note};
+pub use apply::{APPLY, How, apply};
 pub use error::WriteError;
 pub use meta::{SUFFIX_LENGTH, suffix};
 pub use scale::scale;
@@ -36,6 +39,15 @@ pub enum Part {
 }
 
 impl Part {
+    /// Returns the subresource's name as managed fields have it; empty for the object itself.
+    pub fn subresource(self) -> &'static str {
+        match self {
+            Self::Spec => "",
+            Self::Status => "status",
+            Self::Scale => "scale",
+        }
+    }
+
     fn target(self, kind: &Kind) -> Target {
         match self {
             Self::Spec | Self::Status => Target::of(kind),

@@ -4,10 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::error::WriteError;
-use crate::object::Selector;
 use crate::object::decode::Target;
 use crate::object::schema;
 use crate::object::validation::{Cause, CauseReason};
+use crate::object::{Kind, Selector};
 
 /// What a Scale is read as.
 pub(super) fn target() -> Target {
@@ -33,6 +33,16 @@ pub fn scale(object: &Value) -> Value {
         "metadata": meta,
         "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or_default()},
         "status": status,
+    })
+}
+
+/// Returns what a Scale that is applied says of an object of `kind`.
+pub(super) fn as_object(kind: &Kind, scale: &Value) -> Value {
+    json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.kind,
+        "metadata": {"name": scale["metadata"]["name"], "namespace": scale["metadata"]["namespace"]},
+        "spec": {"replicas": scale["spec"]["replicas"].as_i64().unwrap_or_default()},
     })
 }
 

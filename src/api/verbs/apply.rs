@@ -1,0 +1,85 @@
+//! Server-side apply: changes what is there, or makes what is not.
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+
+use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, refused, shown, warn};
+use crate::api::dispatch::Call;
+use crate::api::present::Lens;
+use crate::api::status::Status;
+use crate::api::{Api, body, now};
+use crate::object::Key;
+use crate::object::write::{self, How, Part, Written};
+use crate::store::{Change, Committed, Entry, Precondition, Rejected};
+
+/// Applies an object or a part of it.
+///
+/// # Errors
+/// 409 with a cause for each field that another manager owns, 404 for a part of what is not there, 422 if nobody says
+/// who applies, and what is wrong with the body.
+pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Response<Body>, Status> {
+    let (headers, params) = (&call.head.headers, &call.params);
+    let lens = Lens::of(key.kind, headers, params, now())?;
+    let options = Options::parse("PatchOptions", headers, params)?;
+    if params.text("fieldManager").is_none() {
+        let message = "Required value: is required for apply patch";
+        return Err(Status::missing_option("PatchOptions", "fieldManager", message));
+    }
+    let how = How { part, validation: options.validation, by: options.by(part), force: params.flag("force") };
+    let bytes = body::read(headers, call.body).await?;
+    let mut snapshots = api.handle.snapshots();
+    for _ in 0..ATTEMPTS {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let entry = snapshot.get(key);
+        if entry.is_none() && part != Part::Spec {
+            return Err(Status::not_found(key));
+        }
+        let current = entry.map(|entry| entry.value());
+        let written = write::apply(key, current.as_ref(), &bytes, how).map_err(|e| refused(e, key))?;
+        if let (Some(entry), Some(revision)) = (entry, written.revision)
+            && revision != entry.revision
+        {
+            break;
+        }
+        let code = if entry.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+        let warnings = written.warnings.clone();
+        match commit(api, &call.user, key, part, entry.map(|e| &**e), written, options.dry_run).await {
+            Ok(committed) => return Ok(warn(shown(&lens, part, code, &committed), &warnings)),
+            // Somebody else changed, or made, or deleted it: what is shown then is looked at.
+            Err(Rejected::Stale { .. } | Rejected::AlreadyExists { .. }) => {
+                drop(tokio::time::timeout(SHOWN_WITHIN, snapshots.changed()).await);
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(Status::modified(key))
+}
+
+async fn commit(
+    api: &Api,
+    user: &str,
+    key: &Key,
+    part: Part,
+    entry: Option<&Entry>,
+    written: Written,
+    dry_run: bool,
+) -> Result<Committed, Rejected> {
+    let (key, mut object) = (key.clone(), written.object);
+    let Some(entry) = entry else {
+        return api.handle.commit_for(user, Change::Create { key, object }, dry_run).await;
+    };
+    let when = Precondition::unchanged(entry);
+    if part != Part::Status {
+        return api.handle.commit_for(user, Change::Update { key, object, when }, dry_run).await;
+    }
+    // A status is a register of its own: who owns what of it is noted in the metadata by a second change.
+    let change = Change::Status { key: key.clone(), status: object["status"].clone(), when };
+    let committed = api.handle.commit_for(user, change, dry_run).await?;
+    let mut after = committed.entry.value();
+    if dry_run || after["metadata"].get("managedFields") == object["metadata"].get("managedFields") {
+        return Ok(committed);
+    }
+    after["metadata"]["managedFields"] = object["metadata"]["managedFields"].take();
+    let when = Precondition::same(&committed.entry);
+    api.handle.commit_for(user, Change::Update { key, object: after, when }, false).await
+}

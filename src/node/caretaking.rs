@@ -162,6 +162,13 @@ impl Node {
         self.caretaking.count(beat, now.mono);
     }
 
+    /// This node follows a leader from now on: it hears one, and decides nothing more for its side in this very turn. Else it
+    /// would replace what the leader stops.
+    pub(super) fn follow(&mut self, now: Now) {
+        self.caretaking.heard = now.mono;
+        self.take_care(now);
+    }
+
     /// Counts a beat as leader; becomes the caretaker of a side that hears none, and ceases to be.
     pub(super) fn take_care(&mut self, now: Now) {
         if let Some(term) = self.leads() {

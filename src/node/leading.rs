@@ -163,6 +163,7 @@ impl Node {
                 if let Some(leader) = leader {
                     let name = self.peers.name_of(&leader);
                     tracing::info!(term = term.0, leader = name, "follows");
+                    self.follow(now);
                 }
             }
         }

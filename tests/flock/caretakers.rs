@@ -158,6 +158,27 @@ fn a_small_side_takes_what_is_new_at_once_and_over_what_is_lost_late() {
 }
 
 #[test]
+fn a_caretaker_decides_nothing_more_once_it_follows_a_leader() {
+    let mut world = world(3);
+    let left = leader(&world);
+    let gone = [(left + 1) % 3, (left + 2) % 3];
+    gone.iter().for_each(|host| kill(&mut world, *host));
+    pass(&mut world, 20);
+    // They find each other first, and elect one of them.
+    world.isolate(left);
+    gone.iter().for_each(|host| world.bring_back(*host).expect("keeps its promises"));
+    pass(&mut world, 4);
+    world.heal();
+    let lease = Key::new(&kinds::LEASE, "kube-node-lease", skein::node::LEADER);
+    for _ in 0..200 {
+        world.run_until(world.now + Duration::from_millis(10)).expect("keeps its promises");
+        let follows = world.hosts[left].view.get(&lease).is_some();
+        let decides = world.hosts[left].node.as_ref().is_some_and(Node::is_caretaker);
+        assert_ne!(follows, decides, "else it replaces what the leader stops");
+    }
+}
+
+#[test]
 fn a_rollout_waits_for_a_leader_unless_told_otherwise() {
     for (told, moves) in [(false, false), (true, true)] {
         let mut world = world(2);

@@ -20,6 +20,9 @@ const REFUSALS: &str = "/api/v1/events?fieldSelector=reason=RecordRefused";
 /// Where the agent tells of partitions. An older one does not.
 const PARTITIONS: &str = "/skein.dev/partitions";
 
+/// How many of them are told to people.
+const SHOWN: usize = 3;
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -123,7 +126,7 @@ fn print(report: &Report) {
         let hint = "kubectl get events -A --field-selector reason=RecordRefused";
         println!("Refused  {}", paint(&format!("{} records of members in the last hour: {hint}", report.refused), 31));
     }
-    for partition in &report.partitions {
+    for partition in report.partitions.iter().rev().take(SHOWN).rev() {
         for (number, line) in partition.lines().iter().enumerate() {
             println!("{:<8} {line}", if number == 0 { heading(partition) } else { String::new() });
         }

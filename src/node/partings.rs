@@ -65,7 +65,8 @@ struct Open {
     displaced: Names,
     dropped: Names,
     moved: Names,
-    stopped: Names,
+    /// Pods that a ReplicaSet had too many, by the Event that says so, and when.
+    stopped: BTreeMap<Key, (String, String)>,
 }
 
 /// A member that is away, or was.
@@ -274,16 +275,10 @@ impl Open {
             Some("MergeConflict" | "MergeRepaired" | "MergeRefused") => &mut self.dropped,
             Some("AllocationMoved") => &mut self.moved,
             Some("SuccessfulDelete") if about["kind"] == "ReplicaSet" => {
-                let back = self.away.values().filter_map(|away| Some(away.back?.wall)).min();
-                // What either side stopped before was not too much.
-                if back.is_none_or(|back| text(&event["lastTimestamp"]) < Wall(back.0 - SKEW).to_string()) {
-                    return false;
-                }
                 let (message, namespace) = (text(&event["message"]), text(&about["namespace"]));
-                let pod = message.rsplit(' ').next().unwrap_or_default();
-                if self.told.insert(key.clone()) {
-                    self.stopped.add(format!("{namespace}/{pod}"));
-                }
+                let pod = format!("{namespace}/{}", message.rsplit(' ').next().unwrap_or_default());
+                self.told.insert(key.clone());
+                self.stopped.insert(key.clone(), (text(&event["lastTimestamp"]), pod));
                 return true;
             }
             _ => return false,
@@ -335,7 +330,21 @@ impl Open {
             let caretakers = made.clone().filter(|uid| self.by_caretakers.contains(uid));
             [made.count() as u64, caretakers.count() as u64]
         };
-        Pods { made_here: made(false), made_there: made(true), stopped: self.stopped.clone() }
+        Pods { made_here: made(false), made_there: made(true), stopped: self.surplus() }
+    }
+}
+
+impl Open {
+    /// Lists the pods that were stopped since the first member was back: what either side stopped before was not too much.
+    /// The Events may be here before it is known that their author is.
+    fn surplus(&self) -> Names {
+        let mut names = Names::default();
+        if let Some(back) = self.away.values().filter_map(|away| Some(away.back?.wall)).min() {
+            let since = Wall(back.0 - SKEW).to_string();
+            let stopped = self.stopped.values().filter(|(at, _)| *at >= since);
+            stopped.for_each(|(_, pod)| names.add(pod.clone()));
+        }
+        names
     }
 }
 

@@ -6,6 +6,7 @@ use crate::object::Kind;
 use crate::object::kinds::{KINDS, NAMESPACE, Subresource};
 
 use super::routes::subresource_name;
+use super::verbs::review::{REVIEWS, Review};
 
 /// The Kubernetes version whose API is served.
 const MAJOR: &str = "1";
@@ -87,7 +88,16 @@ fn group_members(group: &str, version: &str) -> Value {
 /// Returns the answer of `/api/v1` and `/apis/GROUP/VERSION`.
 pub fn resources(group: &str, version: &str) -> Value {
     let kinds = KINDS.iter().filter(|k| k.group == group && k.version == version);
-    let resources: Vec<Value> = kinds.flat_map(|k| resource(k)).collect();
+    let mut resources: Vec<Value> = kinds.flat_map(|k| resource(k)).collect();
+    resources.extend(reviews(group, version).map(|r| {
+        json!({
+            "name": r.plural,
+            "singularName": r.singular,
+            "namespaced": r.namespaced,
+            "kind": r.kind,
+            "verbs": ["create"],
+        })
+    }));
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
 }
@@ -126,7 +136,16 @@ pub fn aggregated(core: bool) -> Value {
     let items: Vec<Value> = groups
         .map(|(group, version)| {
             let kinds = KINDS.iter().filter(|k| k.group == group && k.version == version);
-            let resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
+            let mut resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
+            resources.extend(reviews(group, version).map(|r| {
+                json!({
+                    "resource": r.plural,
+                    "responseKind": {"group": r.group, "version": r.version, "kind": r.kind},
+                    "scope": if r.namespaced { "Namespaced" } else { "Cluster" },
+                    "singularResource": r.singular,
+                    "verbs": ["create"],
+                })
+            }));
             let mut metadata = Map::new();
             if !group.is_empty() {
                 metadata.insert("name".into(), json!(group));
@@ -192,12 +211,17 @@ fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
     }
 }
 
-/// The served group versions, in the order of the table of kinds.
+fn reviews(group: &str, version: &str) -> impl Iterator<Item = &'static Review> {
+    REVIEWS.iter().filter(move |r| (r.group, r.version) == (group, version))
+}
+
+/// The served group versions, in the order of the table of kinds; those of questions last.
 pub fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
-    for kind in KINDS {
-        if !found.contains(&(kind.group, kind.version)) {
-            found.push((kind.group, kind.version));
+    let kinds = KINDS.iter().map(|k| (k.group, k.version));
+    for served in kinds.chain(REVIEWS.iter().map(|r| (r.group, r.version))) {
+        if !found.contains(&served) {
+            found.push(served);
         }
     }
     found
@@ -258,7 +282,10 @@ mod tests {
     fn named_groups_are_listed_with_their_versions() {
         let groups = groups();
         let names: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["apps", "coordination.k8s.io", "discovery.k8s.io"]);
+        assert_eq!(
+            names,
+            ["apps", "coordination.k8s.io", "discovery.k8s.io", "authentication.k8s.io", "authorization.k8s.io"]
+        );
         assert_eq!(group("apps")["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(!verbs(&NAMESPACE).contains(&"deletecollection"));
     }

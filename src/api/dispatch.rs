@@ -23,7 +23,7 @@ use super::openapi_v2;
 use super::params::Params;
 use super::routes::{self, Route};
 use super::status::Status;
-use super::verbs::{delete, read, write};
+use super::verbs::{delete, read, review, write};
 use super::watch::{self, Hub};
 use super::{body, discovery, logs, now, present};
 
@@ -94,13 +94,17 @@ impl Api {
         if let Some(name) = head.headers.get("impersonate-user") {
             return Err(Status::no_impersonation(&String::from_utf8_lossy(name.as_bytes())));
         }
-        let is_admin = user.is_some_and(User::is_admin);
+        let (who, is_admin) = (user, user.is_some_and(User::is_admin));
         let user = user.map_or_else(String::new, |user| user.name.clone());
         let call = Call { head, params, body, user };
         match route.ok_or_else(Status::no_such_path)? {
             Route::Collection { kind, namespace } => self.collection(kind, namespace, call).await,
             Route::Object(key) => self.object(key, call).await,
             Route::Sub(key, subresource) => self.subresource(key, subresource, call).await,
+            Route::Review(review, namespace) if call.head.method == Method::POST => {
+                review::create(who.ok_or_else(Status::unauthorized)?, review, namespace, call).await
+            }
+            Route::Review(..) => Err(Status::method_not_allowed()),
             Route::Recover if !is_admin => Err(Status::admins_only()),
             Route::Recover if call.head.method == Method::POST => self.recover(&call.params).await,
             Route::Recover => Err(Status::method_not_allowed()),

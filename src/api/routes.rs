@@ -4,6 +4,7 @@ use crate::object::kinds::{self, KINDS, Subresource};
 use crate::object::{Key, Kind};
 
 use super::params::decode;
+use super::verbs::review::{REVIEWS, Review};
 
 /// What a path asks for. The method is not looked at here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Route {
     Object(Key),
     /// Part of an object, or something done to it.
     Sub(Key, Subresource),
+    /// A question, asked in a namespace or not.
+    Review(&'static Review, Option<String>),
 }
 
 /// Reads a path, without its query. `None` if nothing is served there.
@@ -75,7 +78,7 @@ pub fn parse(path: &str) -> Option<Route> {
         }
         ["api"] => Some(Route::CoreVersions),
         ["apis"] => Some(Route::Groups),
-        ["apis", group] => KINDS.iter().find(|k| k.group == *group).map(|k| Route::Group(k.group)),
+        ["apis", group] => groups().find(|(g, _)| g == group).map(|(group, _)| Route::Group(group)),
         rest => {
             let (group, version, rest) = group_version(rest)?;
             resource(group, version, rest)
@@ -90,8 +93,19 @@ fn group_version<'a, 'b>(segments: &'a [&'b str]) -> Option<(&'static str, &'sta
         ["apis", group, version, rest @ ..] if !group.is_empty() => (*group, version, rest),
         _ => return None,
     };
-    let kind = KINDS.iter().find(|k| k.group == group && k.version == *version)?;
-    Some((kind.group, kind.version, rest))
+    let (group, version) = groups().find(|served| *served == (group, version))?;
+    Some((group, version, rest))
+}
+
+/// Every group with its version, once for each kind in it.
+fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KINDS.iter().map(|k| (k.group, k.version)).chain(REVIEWS.iter().map(|r| (r.group, r.version)))
+}
+
+fn review(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> Option<Route> {
+    let is =
+        |r: &&Review| (r.group, r.version, r.plural, r.namespaced) == (group, version, plural, namespace.is_some());
+    Some(Route::Review(REVIEWS.iter().find(is)?, namespace.map(str::to_owned)))
 }
 
 fn resource(group: &'static str, version: &'static str, segments: &[&str]) -> Option<Route> {
@@ -101,6 +115,10 @@ fn resource(group: &'static str, version: &'static str, segments: &[&str]) -> Op
         ["namespaces", namespace, plural, rest @ ..] if kind(plural).is_some_and(|k| k.namespaced) => {
             within(kind(plural)?, Some(namespace), rest)
         }
+        ["namespaces", namespace, plural] if kind("namespaces").is_none() => {
+            review(group, version, plural, Some(namespace))
+        }
+        [plural] if kind(plural).is_none() => review(group, version, plural, None),
         [plural, rest @ ..] => within(kind(plural)?, None, rest),
     }
 }
@@ -181,6 +199,22 @@ mod tests {
         ] {
             assert_eq!(parse(path), route, "{path}");
         }
+    }
+
+    #[test]
+    fn paths_of_reviews() {
+        let name = |path: &str| match parse(path) {
+            Some(Route::Review(review, namespace)) => Some((review.kind, namespace)),
+            _ => None,
+        };
+        let root = "/apis/authorization.k8s.io/v1";
+        assert_eq!(name(&format!("{root}/selfsubjectaccessreviews")), Some(("SelfSubjectAccessReview", None)));
+        let local = format!("{root}/namespaces/shop/localsubjectaccessreviews");
+        assert_eq!(name(&local), Some(("LocalSubjectAccessReview", Some("shop".into()))));
+        for path in ["localsubjectaccessreviews", "namespaces/shop/subjectaccessreviews", "selfsubjectreviews"] {
+            assert_eq!(name(&format!("{root}/{path}")), None, "{path}");
+        }
+        assert_eq!(parse("/apis/authentication.k8s.io"), Some(Route::Group("authentication.k8s.io")));
     }
 
     #[test]

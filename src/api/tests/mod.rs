@@ -6,6 +6,7 @@ mod connections;
 mod fake;
 mod lists;
 mod objects;
+mod reviews;
 mod slow;
 mod watches;
 

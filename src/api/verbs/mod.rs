@@ -3,4 +3,5 @@
 pub mod apply;
 pub mod delete;
 pub mod read;
+pub mod review;
 pub mod write;

@@ -121,7 +121,7 @@ impl Work<'_> {
         }
         self.managers.take(&me, &written.union(&changes.removed));
         self.managers.set(&me, &version, mine, !changes.is_same(), self.by.now);
-        Ok(Applied { object, managed: self.managers.to_json() })
+        Ok(Applied { object, managed: self.managers.into_json() })
     }
 
     /// Takes away what the manager applied last, does not apply now, and nobody else owns. What it made and did not

@@ -127,7 +127,7 @@ impl Managers {
     }
 
     /// Writes them as objects carry them; `None` if nobody owns anything.
-    pub fn to_json(mut self) -> Option<Value> {
+    pub fn into_json(mut self) -> Option<Value> {
         self.0.retain(|_, owned| !owned.fields.is_empty());
         self.cap();
         let mut all: Vec<(Manager, Owned)> = self.0.into_iter().collect();

@@ -65,7 +65,7 @@ pub fn note(kind: &'static Kind, live: Option<&Value>, new: &mut Value, by: &By<
     let before = managers.get(&me).map(|owned| owned.fields.difference(&changes.removed)).unwrap_or_default();
     let mine = before.union(&ownable(kind, by.subresource, &written));
     managers.set(&me, &api_version, mine, !changes.is_same(), by.now);
-    put(new, managers.to_json());
+    put(new, managers.into_json());
 }
 
 /// Sets an object's managed fields, or takes them away.

@@ -56,6 +56,8 @@ pub enum Kind {
     Message(Box<str>),
 }
 
+/// Number, name and type, as the table has them.
+type Row = (u32, Box<str>, String);
 type Table = BTreeMap<Box<str>, Box<[Field]>>;
 
 fn table() -> &'static Table {
@@ -83,12 +85,12 @@ pub fn field(fields: &'static [Field], number: u32) -> Option<&'static Field> {
 fn load() -> Table {
     let mut text = String::new();
     GzDecoder::new(PACKED).read_to_string(&mut text).expect("the committed table is gzipped text");
-    let rows: BTreeMap<Box<str>, Vec<(u32, Box<str>, String)>> =
+    let rows: BTreeMap<Box<str>, Vec<Row>> =
         serde_json::from_str(&text).expect("the committed table is valid; a test reads it");
     rows.into_iter().map(|(name, rows)| (name, rows.into_iter().map(parse).collect())).collect()
 }
 
-fn parse((number, name, kind): (u32, Box<str>, String)) -> Field {
+fn parse((number, name, kind): Row) -> Field {
     let (kind, keep_zero) = kind.strip_suffix('!').map_or((kind.as_str(), false), |kind| (kind, true));
     let (often, kind) = match (kind.strip_prefix("[]"), kind.strip_prefix("{}")) {
         (Some(kind), _) => (Often::List, kind),

@@ -7,7 +7,7 @@ use super::*;
 const AUTHENTICATION: &str = "/apis/authentication.k8s.io/v1";
 const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
 
-fn question(kind: &str, spec: Value) -> Value {
+fn question(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec})
 }
 
@@ -26,7 +26,7 @@ async fn what_one_may_is_what_requests_would_find() {
     let cluster = Cluster::new().await;
     let ask = async |kind: &str, spec: Value| {
         let path = format!("{AUTHORIZATION}/{}s", kind.to_lowercase());
-        let (code, answer) = cluster.post(&path, &question(kind, spec)).await;
+        let (code, answer) = cluster.post(&path, &question(kind, &spec)).await;
         assert_eq!(code, 201, "{answer}");
         answer["status"]["allowed"].as_bool()
     };
@@ -54,7 +54,7 @@ async fn what_one_may_is_what_requests_would_find() {
 async fn one_is_told_what_one_may() {
     let cluster = Cluster::new().await;
     let path = format!("{AUTHORIZATION}/selfsubjectrulesreviews");
-    let (code, answer) = cluster.post(&path, &question("SelfSubjectRulesReview", json!({"namespace": "x"}))).await;
+    let (code, answer) = cluster.post(&path, &question("SelfSubjectRulesReview", &json!({"namespace": "x"}))).await;
     assert_eq!((code, &answer["status"]["resourceRules"][0]["verbs"]), (201, &json!(["*"])), "{answer}");
 }
 
@@ -63,17 +63,17 @@ async fn a_question_that_makes_no_sense_is_invalid() {
     let cluster = Cluster::new().await;
     let pods = json!({"verb": "get", "resource": "pods", "namespace": "other"});
     for (path, body) in [
-        ("selfsubjectaccessreviews", question("SelfSubjectAccessReview", json!({}))),
-        ("subjectaccessreviews", question("SubjectAccessReview", json!({"resourceAttributes": pods}))),
+        ("selfsubjectaccessreviews", question("SelfSubjectAccessReview", &json!({}))),
+        ("subjectaccessreviews", question("SubjectAccessReview", &json!({"resourceAttributes": pods}))),
         (
             "namespaces/default/localsubjectaccessreviews",
-            question("LocalSubjectAccessReview", json!({"user": "jane", "resourceAttributes": pods})),
+            question("LocalSubjectAccessReview", &json!({"user": "jane", "resourceAttributes": pods})),
         ),
     ] {
         let (code, status) = cluster.post(&format!("{AUTHORIZATION}/{path}"), &body).await;
         assert_eq!((code, &status["reason"]), (422, &json!("Invalid")), "{path}: {status}");
     }
-    let wrong = question("SubjectAccessReview", json!({}));
+    let wrong = question("SubjectAccessReview", &json!({}));
     assert_eq!(cluster.post(&format!("{AUTHORIZATION}/selfsubjectaccessreviews"), &wrong).await.0, 400);
 }
 

@@ -46,8 +46,9 @@ pub struct By<'a> {
 /// An object in which nobody is noted yet stays so until somebody applies it, as upstream has it: else it would seem
 /// that who changes the first field owns that one and nobody the others.
 pub fn note(kind: &'static Kind, live: Option<&Value>, new: &mut Value, by: &By<'_>) {
-    // Thousands of these come and go, and nobody applies them.
-    if *kind == kinds::EVENT {
+    // Thousands of these come and go, and hardly anybody applies them: what would be noted of a pod is half as long as
+    // the pod. One that is applied has a note from then on.
+    if *kind == kinds::EVENT || (*kind == kinds::POD && live.is_none()) {
         return;
     }
     let given = Managers::of(new).or_else(|_| Managers::of(live.unwrap_or(&Value::Null)));

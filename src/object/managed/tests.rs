@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::object::kinds::{CONFIG_MAP, DEPLOYMENT, SERVICE};
+use crate::object::kinds::{CONFIG_MAP, DEPLOYMENT, POD, SERVICE};
 use crate::object::write::{self, FieldValidation, How, Part, WriteError};
 
 fn at(second: i64) -> Timestamp {
@@ -282,6 +282,23 @@ fn what_was_there_before_anybody_applied_belongs_to_a_manager_of_its_own() {
         panic!("no conflict")
     };
     assert_eq!(message, "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.x");
+}
+
+#[test]
+fn a_pod_is_noted_from_its_first_apply_on() {
+    let pod = |image: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+            "spec": {"containers": [{"name": "web", "image": image}]}})
+    };
+    let made = post(&POD, &pod("nginx:1"), &by("kubectl-run", 0));
+    assert_eq!(made["metadata"].get("managedFields"), None);
+    let mut labelled = made.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let labelled = put(&POD, &made, &labelled, &by("kubectl-label", 0));
+    assert_eq!(labelled["metadata"].get("managedFields"), None);
+    let after = applied(&POD, Some(&labelled), &pod("nginx:1"), how("me", false, 0)).unwrap();
+    assert_eq!(after["metadata"]["managedFields"].as_array().unwrap().len(), 2, "me, and who was before");
+    assert!(applied(&POD, Some(&labelled), &pod("nginx:2"), how("me", false, 0)).is_err());
 }
 
 #[test]

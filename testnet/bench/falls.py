@@ -8,7 +8,10 @@ from urllib.parse import quote
 import client
 from client import net
 
-REPLICAS = 12
+
+def replicas(nodes):
+    """As many on each node, 12 in all at most."""
+    return 12 // len(nodes) * len(nodes)
 
 
 def once(system, node):
@@ -18,7 +21,7 @@ def once(system, node):
     start = time.monotonic()
     net.testnet("cut", node)
     try:
-        client.wait("the replicas to run elsewhere", lambda: system.elsewhere(other, node) >= REPLICAS, seconds=120,
+        client.wait("the replicas to run elsewhere", lambda: system.elsewhere(other, node) >= system.replicas, seconds=120,
                     every=0.05)
         return time.monotonic() - start
     finally:
@@ -30,8 +33,9 @@ class Skein:
 
     def __init__(self, nodes):
         self.nodes = nodes
-        self.shares = REPLICAS // len(nodes)
-        client.Api().ask("POST", "/apis/apps/v1/namespaces/default/deployments", client.deployment(REPLICAS))
+        self.replicas = replicas(nodes)
+        self.shares = self.replicas // len(nodes)
+        client.Api().ask("POST", "/apis/apps/v1/namespaces/default/deployments", client.deployment(self.replicas))
 
     def running(self, node):
         pods = client.Api(node).ask("GET", "/api/v1/namespaces/default/pods?labelSelector=app%3Didle")["items"]
@@ -42,7 +46,7 @@ class Skein:
 
         def look():
             places, count = self.running(self.nodes[0])
-            return count == REPLICAS and all(places.count(n) == self.shares for n in self.nodes)
+            return count == self.replicas and all(places.count(n) == self.shares for n in self.nodes)
 
         client.wait("the nodes", lambda: client.ready_everywhere(self.nodes))
         client.wait("every node to hold its share", look)
@@ -58,7 +62,8 @@ class Swarm:
 
     def __init__(self, nodes):
         self.nodes, self.engines = nodes, []
-        self.shares = REPLICAS // len(nodes)
+        self.replicas = replicas(nodes)
+        self.shares = self.replicas // len(nodes)
         # Not through the testnet's run folder of a node: `down` must find nothing unexpected there.
         self.folder = net.RUN / "swarm"
         for node in nodes:
@@ -70,7 +75,7 @@ class Swarm:
             self.docker(node, "swarm", "join", "--token", token, "--advertise-addr", address[node], f"{address[nodes[0]]}:2377")
         self.ids = {n: self.ask(n, "/info")["Swarm"]["NodeID"] for n in nodes}
         self.docker(nodes[0], "service", "create", "--detach", "--name", "idle", "--network", "host", "--no-resolve-image",
-                    "--replicas", str(REPLICAS), "--restart-delay", "0s", "--stop-grace-period", "0s", "web:1",
+                    "--replicas", str(self.replicas), "--restart-delay", "0s", "--stop-grace-period", "0s", "web:1",
                     "/bin/sleep", "100000")
 
     def start(self, node):
@@ -108,9 +113,9 @@ class Swarm:
 
         def spread():
             places = self.tasks(first)
-            return len(places) == REPLICAS and all(places.count(i) == self.shares for i in self.ids.values())
+            return len(places) == self.replicas and all(places.count(i) == self.shares for i in self.ids.values())
 
-        client.wait("Swarm's tasks", lambda: len(self.tasks(first)) == REPLICAS, seconds=90)
+        client.wait("Swarm's tasks", lambda: len(self.tasks(first)) == self.replicas, seconds=90)
         for _ in range(5):
             if spread():
                 return

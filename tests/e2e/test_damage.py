@@ -209,11 +209,11 @@ class Story(unittest.TestCase):
         conditions = n1.ask("GET", "/api/v1/nodes/n1")[1]["status"]["conditions"]
         self.assertEqual([c["status"] for c in conditions if c["type"] == "DiskPressure"], ["True"])
         self.assertEqual(n1.logged().count("going on from memory"), 1)
-        self.recovers(n1, filler)
+        self.recovers(n1, lambda: filler.truncate(0))
 
-    def recovers(self, n1, filler):
-        """Gives the disk room, and sees that writes are taken and kept."""
-        filler.truncate(0)
+    def recovers(self, n1, relieve):
+        """Relieves the disk of its trouble, and sees that writes are taken and kept."""
+        relieve()
         eventually("writes to be taken again", lambda: n1.write("m-last")[0] in (201, 409), seconds=15)
         eventually("the status to be quiet", lambda: not n1.disk(), seconds=15)
         acknowledged = n1.maps()
@@ -221,7 +221,8 @@ class Story(unittest.TestCase):
         n1.start()
         self.assertEqual(n1.maps(), acknowledged)
 
-    def test_4_a_start_on_a_full_disk_runs_from_memory_and_recovers(self):
+    def stopped_on_a_small_disk(self):
+        """A node that has something, stopped, on a file system of its own; and what it has."""
         n1 = self.host(1)
         n1.start()
         eventually("a write", lambda: n1.write("m-first")[0] in (201, 409))
@@ -230,14 +231,9 @@ class Story(unittest.TestCase):
         shutil.copytree(n1.data, n1.folder / "kept")
         sh("mount", "-t", "tmpfs", "-o", "size=4m", "none", n1.data)
         shutil.copytree(n1.folder / "kept", n1.data, dirs_exist_ok=True)
-        filler = open(n1.data / "filler", "wb", buffering=0)
-        self.addCleanup(filler.close)
-        for size in (4096, 1):
-            try:
-                while filler.write(b"x" * size):
-                    pass
-            except OSError:
-                pass
+        return n1, before
+
+    def starts_from_memory(self, n1, before):
         size = len(n1.logged())
         n1.start()
         self.assertEqual(n1.maps(), before)
@@ -246,7 +242,31 @@ class Story(unittest.TestCase):
         self.assertEqual((code, answer["reason"]), (503, "ServiceUnavailable"), answer)
         self.assertIn("takes no writes", answer["message"])
         print(f"      {answer['message']}")
-        self.recovers(n1, filler)
+
+    def test_4_a_start_on_a_full_disk_runs_from_memory_and_recovers(self):
+        n1, before = self.stopped_on_a_small_disk()
+        filler = open(n1.data / "filler", "wb", buffering=0)
+        self.addCleanup(filler.close)
+        for size in (4096, 1):
+            try:
+                while filler.write(b"x" * size):
+                    pass
+            except OSError:
+                pass
+        self.starts_from_memory(n1, before)
+        self.recovers(n1, lambda: filler.truncate(0))
+
+    def test_5_a_start_on_a_read_only_disk_runs_from_memory_and_recovers(self):
+        n1, before = self.stopped_on_a_small_disk()
+        sh("mount", "-o", "remount,ro", n1.data)
+        self.starts_from_memory(n1, before)
+
+        def writable():
+            # `ip netns exec` gave the agent mounts of its own, copied when this one was read-only.
+            for where in ((), ("nsenter", "--mount", "--target", n1.process.pid)):
+                sh(*where, "mount", "-o", "remount,rw", n1.data)
+
+        self.recovers(n1, writable)
 
     def test_3_what_is_damaged_comes_back_from_a_peer(self):
         hosts = [self.host(n) for n in (1, 2, 3)]

@@ -1,4 +1,4 @@
-//! Answers calls of other agents: traffic, logs, certificates, admission.
+//! Answers calls of other agents: traffic, logs, sessions, certificates, admission.
 
 use std::future::Future;
 use std::io;
@@ -10,20 +10,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::handle::{Call, Logs, Stream};
+use crate::handle::{Call, Containers, Stream};
 use crate::ids::NodeId;
 use crate::proxy::Exit;
 use crate::trust::Authority;
 
 use super::places::Places;
 use super::welcome::Welcome;
-use super::{certificates, logs};
+use super::{certificates, logs, sessions};
 
 /// How many logs may be read by other nodes at the same time.
 const LOGS: usize = 256;
+/// How many sessions of other nodes may be open.
+const SESSIONS: usize = 256;
 /// How many other calls may be under way.
 const ERRANDS: usize = 16;
-/// How long a call other than for traffic and logs may take; a stranger's connection lives no longer either.
+/// How long a call other than for traffic, logs and sessions may take; a stranger's connection lives no longer either.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What serves calls. Cheap to clone.
@@ -32,30 +34,43 @@ pub struct Callee(Arc<Inner>);
 
 struct Inner {
     exit: Exit,
-    logs: Arc<dyn Logs>,
+    containers: Arc<dyn Containers>,
     authority: Option<Arc<Authority>>,
     welcome: Welcome,
     places: watch::Receiver<Places>,
     log_room: Arc<Semaphore>,
+    session_room: Arc<Semaphore>,
     errand_room: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl Callee {
-    /// Makes what serves calls until `shutdown`: traffic by `exit`, logs of this node, certificates if it holds the
+    /// Makes what serves calls until `shutdown`: traffic by `exit`, logs and sessions by `containers`, certificates if it holds the
     /// authority's key, strangers by `welcome`.
     pub fn new(
         exit: Exit,
-        logs: Arc<dyn Logs>,
+        containers: Arc<dyn Containers>,
         authority: Option<Arc<Authority>>,
         welcome: Welcome,
         places: watch::Receiver<Places>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        let (log_room, errand_room) = (Arc::new(Semaphore::new(LOGS)), Arc::new(Semaphore::new(ERRANDS)));
-        Self(Arc::new(Inner { exit, logs, authority, welcome, places, log_room, errand_room, tasks, shutdown }))
+        let room = |count| Arc::new(Semaphore::new(count));
+        let (log_room, session_room, errand_room) = (room(LOGS), room(SESSIONS), room(ERRANDS));
+        Self(Arc::new(Inner {
+            exit,
+            containers,
+            authority,
+            welcome,
+            places,
+            log_room,
+            session_room,
+            errand_room,
+            tasks,
+            shutdown,
+        }))
     }
 
     /// Serves a call in a task of its own. What cannot be served is dropped, by which the caller knows.
@@ -64,9 +79,14 @@ impl Callee {
         match call {
             Call::Tcp(_) | Call::Udp(_) => inner.exit.serve(&call, stream),
             Call::Log { container, options } => {
+                self.spawn(&self.0.log_room, async move {
+                    logs::serve(&*inner.containers, &container, options, stream).await
+                });
+            }
+            Call::Session(session) => {
                 self.spawn(
-                    &self.0.log_room,
-                    async move { logs::serve(&*inner.logs, &container, options, stream).await },
+                    &self.0.session_room,
+                    async move { sessions::serve(&*inner.containers, session, stream).await },
                 );
             }
             Call::Sign => self.spawn(&self.0.errand_room, async move {

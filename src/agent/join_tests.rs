@@ -17,7 +17,7 @@ use crate::agent::places::Places;
 use crate::agent::welcome::Welcome;
 use crate::agent::{clock, invite};
 use crate::config::Settings;
-use crate::handle::{LogOptions, LogStream, Logs};
+use crate::handle::{LogOptions, LogStream, Logs, Session, Sessions, Talk};
 use crate::proxy::{self, Exit};
 use crate::trust::{Admission, JoinRequest, Member, Members};
 
@@ -26,6 +26,12 @@ struct NoLogs;
 impl Logs for NoLogs {
     fn open(&self, _: &str, _: &str, _: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         Box::pin(async { Err("there are none".into()) })
+    }
+}
+
+impl Sessions for NoLogs {
+    fn begin(&self, _: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {
+        Box::pin(async { Err("no sessions here".to_owned()) })
     }
 }
 

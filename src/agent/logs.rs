@@ -4,7 +4,6 @@
 //! [`ERROR`]. The first frame comes when the log is open, if need be without content.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +12,9 @@ use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::handle::{Call, Calls, LogOptions, LogStream, Logs, Stream};
+use crate::handle::{Call, Containers, LogOptions, LogStream, Logs, Stream};
+
+use super::reach::Reach;
 
 const PIECE: u8 = 0;
 const ERROR: u8 = 1;
@@ -24,17 +25,7 @@ const MAX_PIECE: usize = 64 * 1024;
 /// How long another node may take to open a log.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Logs of the whole cluster.
-pub struct ClusterLogs {
-    /// This node's name.
-    pub node: String,
-    /// This node's logs.
-    pub local: Arc<dyn Logs>,
-    /// The way to others.
-    pub calls: Arc<dyn Calls>,
-}
-
-impl Logs for ClusterLogs {
+impl Logs for Reach {
     fn open(&self, node: &str, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         if node == self.node {
             return self.local.open(node, container, options);
@@ -92,7 +83,7 @@ async fn read(stream: &mut Stream) -> io::Result<Option<Result<Bytes, String>>> 
 ///
 /// # Errors
 /// The stream's.
-pub async fn serve(local: &dyn Logs, container: &str, options: LogOptions, mut stream: Stream) -> io::Result<()> {
+pub async fn serve(local: &dyn Containers, container: &str, options: LogOptions, mut stream: Stream) -> io::Result<()> {
     let mut log = match local.open("", container, options).await {
         Ok(log) => log,
         Err(error) => return write(&mut stream, ERROR, error.as_bytes()).await,
@@ -126,7 +117,10 @@ async fn write(stream: &mut Stream, kind: u8, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::handle::{Calls, Session, Sessions, Talk};
 
     /// A node whose logs are what the container's name says.
     struct Echo;
@@ -143,6 +137,12 @@ mod tests {
                     _ => Ok(stream::iter([Ok(format!("{text} of {node}").into())]).boxed()),
                 }
             })
+        }
+    }
+
+    impl Sessions for Echo {
+        fn begin(&self, _: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {
+            Box::pin(async { Err("logs only".to_owned()) })
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     async fn open(node: &str, container: &str) -> Result<LogStream, String> {
-        let logs = ClusterLogs { node: "n1".into(), local: Arc::new(Echo), calls: Arc::new(Wire) };
+        let logs = Reach { node: "n1".into(), local: Arc::new(Echo), calls: Arc::new(Wire) };
         logs.open(node, container, LogOptions::default()).await
     }
 

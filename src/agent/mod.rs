@@ -22,6 +22,8 @@ pub mod logs;
 pub mod machine;
 mod parts;
 pub mod places;
+mod reach;
+mod sessions;
 mod settings;
 pub mod warden;
 pub mod welcome;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   mesh ──events──> frames ──inputs──> driver (node) ──effects──> mesh, disk, runtime, door
-//!                       └──calls──> callee ──> proxy's exit, Docker's logs, certificates, welcome ──joins──> driver
+//!                       └──calls──> callee ──> proxy's exit, Docker's containers, certificates, welcome ──joins──> driver
 //!   address, directory (watched) ──> driver, certificates, access (kubeconfig), places (for tokens)
 //! ```
 
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::disk::{DataFolder, FolderFiles, Log, Votes, Writer};
-use crate::handle::{self, Calls, Handle, Logs};
+use crate::handle::{self, Calls, Containers, Handle};
 use crate::kubelet::action::Observation;
 use crate::mesh::{self, Directory, Mesh};
 use crate::node::Node;
@@ -34,8 +34,8 @@ use super::driver::{Driver, Parting, Verdict};
 use super::frames::{self, Inlets};
 use super::genesis::Genesis;
 use super::keepsakes::Keepsakes;
-use super::logs::ClusterLogs;
 use super::places::{self, Places};
+use super::reach::Reach;
 use super::warden::Board;
 use super::welcome::Welcome;
 use super::{clock, settings, tell_systemd};
@@ -93,10 +93,9 @@ pub async fn start(site: &Site<'_>, address: Ipv4Addr, listener: TcpListener) ->
     let calls: Arc<dyn Calls> = Arc::new(mesh.clone());
     let exit = site.start_traffic(&handle, Arc::clone(&calls)).await?;
     let authority = site.authority()?;
-    let logs =
-        ClusterLogs { node: site.config.node_name.clone(), local: Arc::clone(&local), calls: Arc::clone(&calls) };
+    let reach = Reach { node: site.config.node_name.clone(), local: Arc::clone(&local), calls: Arc::clone(&calls) };
     let certificates = site.certificates(authority.clone(), calls, &watched)?;
-    site.start_api(listener, &handle, Arc::new(logs), certificates, &watched).await?;
+    site.start_api(listener, &handle, Arc::new(reach), certificates, &watched).await?;
 
     let (joins_in, joins) = mpsc::channel(JOINS);
     let (urgent_in, urgent) = mpsc::channel(frames::URGENT);
@@ -163,8 +162,8 @@ impl Site<'_> {
         seeds
     }
 
-    /// Starts what runs pods, and reads their logs.
-    fn start_runtime(&self, observer: mpsc::Sender<Observation>) -> (Arc<dyn Runtime>, Arc<dyn Logs>) {
+    /// Starts what runs pods, and reaches into their containers.
+    fn start_runtime(&self, observer: mpsc::Sender<Observation>) -> (Arc<dyn Runtime>, Arc<dyn Containers>) {
         if self.genesis.identity.witness {
             tracing::info!("a witness: it votes and runs no pods");
             let nothing = Arc::new(Nothing::new(&observer));
@@ -220,12 +219,12 @@ impl Site<'_> {
         &self,
         listener: TcpListener,
         handle: &Handle,
-        logs: Arc<dyn Logs>,
+        containers: Arc<dyn Containers>,
         mut certificates: Certificates,
         watched: &Watched,
     ) -> anyhow::Result<()> {
         let ca = &self.genesis.identity.authority;
-        let api = Arc::new(api::Api::new(handle.clone(), logs, self.shutdown.clone()));
+        let api = Arc::new(api::Api::new(handle.clone(), containers, self.shutdown.clone()));
         let server = api::Server::with(api, certificates.api.clone(), ca)?;
         self.tasks.spawn(server.run(listener, self.shutdown.clone()));
 
@@ -258,7 +257,7 @@ impl Site<'_> {
     fn callee(
         &self,
         exit: proxy::Exit,
-        logs: Arc<dyn Logs>,
+        containers: Arc<dyn Containers>,
         authority: Option<Arc<Authority>>,
         joins: Joins,
         watched: &Watched,
@@ -272,7 +271,7 @@ impl Site<'_> {
             joins,
         };
         let places = watched.places.subscribe();
-        Callee::new(exit, logs, authority, welcome, places, self.tasks.clone(), self.shutdown.clone())
+        Callee::new(exit, containers, authority, welcome, places, self.tasks.clone(), self.shutdown.clone())
     }
 
     /// Starts what watches this host's address, and what writes down where members are.

@@ -125,6 +125,9 @@ fn resource(kind: &Kind) -> Vec<Value> {
             it["version"] = json!("v1");
             it["kind"] = json!("Scale");
         }
+        if let Subresource::Exec | Subresource::Attach | Subresource::PortForward = sub {
+            it["kind"] = json!(options(*sub));
+        }
         it
     });
     std::iter::once(this).chain(subresources).collect()
@@ -166,6 +169,9 @@ fn aggregated_resource(kind: &Kind) -> Value {
         let response = match sub {
             Subresource::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
             Subresource::Status | Subresource::Log => this.clone(),
+            Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
+                json!({"group": "", "version": "v1", "kind": options(*sub)})
+            }
         };
         json!({
             "subresource": subresource_name(*sub),
@@ -208,6 +214,16 @@ fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
     match subresource {
         Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
         Subresource::Log => &["get"],
+        Subresource::Exec | Subresource::Attach | Subresource::PortForward => &["create", "get"],
+    }
+}
+
+/// The kind of a session's options, which travel in the query.
+fn options(subresource: Subresource) -> &'static str {
+    match subresource {
+        Subresource::Exec => "PodExecOptions",
+        Subresource::Attach => "PodAttachOptions",
+        _ => "PodPortForwardOptions",
     }
 }
 

@@ -8,9 +8,10 @@ use axum::http::header::HOST;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::handle::{Handle, Logs};
+use crate::handle::{Containers, Handle};
 use crate::object::kinds::Subresource;
 use crate::object::write::Part;
 use crate::object::{Key, Kind, json};
@@ -22,10 +23,11 @@ use super::openapi::OpenApi;
 use super::openapi_v2;
 use super::params::Params;
 use super::routes::{self, Route};
+use super::sessions::{self, MAX_SESSIONS};
 use super::status::Status;
 use super::verbs::{delete, read, review, write};
 use super::watch::{self, Hub};
-use super::{body, discovery, logs, now, present};
+use super::{body, discovery, forward, logs, now, present};
 
 /// How long a request may take until its answer begins; watches and logs go on from there.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,7 +35,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// What answers requests; knows nothing of connections.
 pub struct Api {
     pub(super) handle: Handle,
-    pub(super) logs: Arc<dyn Logs>,
+    pub(super) containers: Arc<dyn Containers>,
+    /// Places for sessions.
+    pub(super) sessions: Arc<Semaphore>,
     pub(super) lists: Lists,
     openapi: OpenApi,
     pub(super) hub: Arc<Hub>,
@@ -54,20 +58,21 @@ impl Api {
     ///
     /// # Panics
     /// Outside of a tokio runtime: one task of its own wakes the watches.
-    pub fn new(handle: Handle, logs: Arc<dyn Logs>, shutdown: CancellationToken) -> Self {
-        Self::with_patience(handle, logs, shutdown, watch::PATIENCE)
+    pub fn new(handle: Handle, containers: Arc<dyn Containers>, shutdown: CancellationToken) -> Self {
+        Self::with_patience(handle, containers, shutdown, watch::PATIENCE)
     }
 
     /// Makes one that cuts off a watch which is not read for as long as `patience`.
     pub(super) fn with_patience(
         handle: Handle,
-        logs: Arc<dyn Logs>,
+        containers: Arc<dyn Containers>,
         shutdown: CancellationToken,
         patience: Duration,
     ) -> Self {
         let hub = Arc::new(Hub::new(handle.snapshots(), patience));
         tokio::spawn(Arc::clone(&hub).run(shutdown.clone()));
-        Self { handle, logs, lists: Lists::default(), openapi: OpenApi::default(), hub, shutdown }
+        let sessions = Arc::new(Semaphore::new(MAX_SESSIONS));
+        Self { handle, containers, sessions, lists: Lists::default(), openapi: OpenApi::default(), hub, shutdown }
     }
 
     /// Answers a request of `user`, or of anybody.
@@ -166,6 +171,16 @@ impl Api {
             (Subresource::Scale, &Method::GET) => read::scale(self, &key, &call.head.headers),
             (Subresource::Scale, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Scale, call).await,
             (Subresource::Log, &Method::GET) => logs::log(self, &key, &call.params, now()).await,
+            // Old clients ask by POST.
+            (Subresource::Exec, &Method::GET | &Method::POST) => {
+                sessions::exec(self, &key, &call.params, call.head).await
+            }
+            (Subresource::Attach, &Method::GET | &Method::POST) => {
+                sessions::attach(self, &key, &call.params, call.head).await
+            }
+            (Subresource::PortForward, &Method::GET | &Method::POST) => {
+                forward::forward(self, &key, &call.params, call.head).await
+            }
             _ => Err(Status::method_not_allowed()),
         }
     }

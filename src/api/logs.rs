@@ -24,7 +24,7 @@ pub async fn log(api: &Api, key: &Key, params: &Params, now: Wall) -> Result<Res
     let container = container(&pod, params.text("container"))?;
     let id = container_id(&pod, &container, params.flag("previous"))?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-    let stream = api.logs.open(node, &id, options).await.map_err(Status::internal)?;
+    let stream = api.containers.open(node, &id, options).await.map_err(Status::internal)?;
     let logged = key.clone();
     // An error in the middle can only end the body: the answer's head has left long ago.
     let stream = stream
@@ -72,7 +72,7 @@ fn options(pod: &str, params: &Params, now: Wall) -> Result<LogOptions, Status> 
 }
 
 /// Picks the container: the one that is named, or the only one.
-fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
+pub(super) fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> {
         let containers = pod["spec"][list].as_array().into_iter().flatten();
         containers.filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
@@ -140,7 +140,7 @@ fn container_id(pod: &Value, container: &str, previous: bool) -> Result<String, 
 }
 
 /// `docker://abc` -> `abc`.
-fn bare_id(id: &Value) -> Option<String> {
+pub(super) fn bare_id(id: &Value) -> Option<String> {
     let id = id.as_str()?;
     let bare = id.split_once("://").map_or(id, |(_, bare)| bare);
     (!bare.is_empty()).then(|| bare.to_owned())

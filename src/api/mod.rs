@@ -1,4 +1,4 @@
-//! The Kubernetes API over HTTPS: discovery, verbs, watch, tables, logs.
+//! The Kubernetes API over HTTPS: discovery, verbs, watch, tables, logs, sessions.
 //!
 //! Reads come from the newest snapshot, writes go through the door to the node's loop, and a watch is a cursor into
 //! the snapshots' history. The room holds no state of the cluster of its own, so that any number of connections
@@ -15,6 +15,7 @@ mod body;
 mod discovery;
 mod dispatch;
 mod filter;
+mod forward;
 mod lists;
 mod logs;
 mod negotiate;
@@ -24,6 +25,7 @@ mod params;
 mod present;
 mod routes;
 mod server;
+mod sessions;
 mod status;
 mod table;
 #[cfg(test)]
@@ -37,7 +39,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::handle::{Handle, Logs};
+use crate::handle::{Containers, Handle};
 use crate::ids::Revision;
 use crate::time::Wall;
 
@@ -73,10 +75,10 @@ pub struct Config {
 pub async fn serve(
     config: Config,
     handle: Handle,
-    logs: Arc<dyn Logs>,
+    containers: Arc<dyn Containers>,
     shutdown: CancellationToken,
 ) -> Result<(), ApiError> {
-    let api = Arc::new(Api::new(handle, logs, shutdown.clone()));
+    let api = Arc::new(Api::new(handle, containers, shutdown.clone()));
     let server = Server::new(api, &config.tls)?;
     server.run(config.listener, shutdown).await;
     Ok(())

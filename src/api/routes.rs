@@ -144,6 +144,9 @@ fn subresource(name: &str) -> Option<Subresource> {
         "status" => Some(Subresource::Status),
         "scale" => Some(Subresource::Scale),
         "log" => Some(Subresource::Log),
+        "exec" => Some(Subresource::Exec),
+        "attach" => Some(Subresource::Attach),
+        "portforward" => Some(Subresource::PortForward),
         _ => None,
     }
 }
@@ -154,6 +157,9 @@ pub fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Status => "status",
         Subresource::Scale => "scale",
         Subresource::Log => "log",
+        Subresource::Exec => "exec",
+        Subresource::Attach => "attach",
+        Subresource::PortForward => "portforward",
     }
 }
 
@@ -195,7 +201,8 @@ mod tests {
             ("/apis/apps/v1/namespaces/shop/deployments/web/scale", sub(web(), Subresource::Scale)),
             ("/apis/apps/v1/namespaces/shop/deployments/web/status", sub(web(), Subresource::Status)),
             ("/apis/apps/v1/namespaces/shop/deployments/web/log", None),
-            ("/api/v1/namespaces/shop/pods/web/exec", None),
+            ("/api/v1/namespaces/shop/pods/web/exec", sub(Key::new(&POD, "shop", "web"), Subresource::Exec)),
+            ("/apis/apps/v1/namespaces/shop/deployments/web/exec", None),
         ] {
             assert_eq!(parse(path), route, "{path}");
         }

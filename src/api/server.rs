@@ -185,7 +185,7 @@ impl Server {
             let (api, user) = (Arc::clone(&self.api), Arc::clone(&user));
             async move { Ok::<_, Infallible>(api.answer(request.map(Body::new), (*user).as_ref()).await) }
         });
-        let connection = self.connections.serve_connection(TokioIo::new(stream), service);
+        let connection = self.connections.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

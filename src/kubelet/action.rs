@@ -173,6 +173,8 @@ pub struct ContainerSpec {
     pub security: SecuritySpec,
     /// `stdin`.
     pub stdin: bool,
+    /// `stdinOnce`: its input ends when the first who attaches has gone.
+    pub stdin_once: bool,
     /// `tty`.
     pub tty: bool,
     /// `terminationMessagePath`: what the container leaves there is its exit message.

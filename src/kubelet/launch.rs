@@ -39,6 +39,7 @@ pub(super) fn container_spec(
         resources: resources(spec, container, subject.capacity),
         security: security(subject.pod, spec, container, image_user)?,
         stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         termination_message_path: container
             .termination_message_path

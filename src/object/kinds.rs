@@ -37,6 +37,12 @@ pub enum Subresource {
     Scale,
     /// `/log` of a Pod.
     Log,
+    /// `/exec` of a Pod: a command in a container.
+    Exec,
+    /// `/attach` of a Pod: a container's first process.
+    Attach,
+    /// `/portforward` of a Pod: connections to its ports.
+    PortForward,
 }
 
 impl Kind {
@@ -100,7 +106,7 @@ pub fn by_api_version(api_version: &str, kind: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|k| k.group == group && k.version == version && k.kind == kind)
 }
 
-use Subresource::{Log, Scale, Status};
+use Subresource::{Attach, Exec, Log, PortForward, Scale, Status};
 
 macro_rules! kinds {
     ($($name:ident = $kind:expr;)*) => {
@@ -124,7 +130,7 @@ kinds! {
         short_names: &["no"], categories: &[], namespaced: false, subresources: &[Status],
         definition: "io.k8s.api.core.v1.Node" };
     POD = Kind { group: "", version: "v1", kind: "Pod", plural: "pods", singular: "pod",
-        short_names: &["po"], categories: &["all"], namespaced: true, subresources: &[Status, Log],
+        short_names: &["po"], categories: &["all"], namespaced: true, subresources: &[Status, Log, Exec, Attach, PortForward],
         definition: "io.k8s.api.core.v1.Pod" };
     SECRET = Kind { group: "", version: "v1", kind: "Secret", plural: "secrets", singular: "secret",
         short_names: &[], categories: &[], namespaced: true, subresources: &[],

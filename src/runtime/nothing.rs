@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::handle::{LogOptions, LogStream, Logs};
+use crate::handle::{LogOptions, LogStream, Logs, Session, Sessions, Talk};
 use crate::kubelet::action::{Action, Observation, RuntimeInfo};
 
 use super::Runtime;
@@ -41,6 +41,13 @@ impl Runtime for Nothing {
 
 impl Logs for Nothing {
     fn open(&self, node: &str, _: &str, _: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
+        let sentence = format!("node {node} is a witness and runs no pods");
+        Box::pin(async move { Err(sentence) })
+    }
+}
+
+impl Sessions for Nothing {
+    fn begin(&self, node: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {
         let sentence = format!("node {node} is a witness and runs no pods");
         Box::pin(async move { Err(sentence) })
     }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use skein::api::Api;
-use skein::handle::{Answer, Door, LogOptions, LogStream, Logs, door};
+use skein::handle::{Answer, Door, LogOptions, LogStream, Logs, Session, Sessions, Talk, door};
 use skein::ids::RequestId;
 use skein::node::{Effect, Input};
 use skein::runtime::fake::Image;
@@ -41,6 +41,12 @@ pub struct NoLogs;
 impl Logs for NoLogs {
     fn open(&self, _: &str, container: &str, _: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         futures_util::future::ready(Err(format!("{container} says nothing"))).boxed()
+    }
+}
+
+impl Sessions for NoLogs {
+    fn begin(&self, _: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {
+        Box::pin(async { Err("no sessions here".to_owned()) })
     }
 }
 

@@ -1,5 +1,7 @@
 """Three agents, one cluster, and one of them falls: the story of a user, told with real tools and real faults."""
 
+import contextlib
+import hashlib
 import json
 import os
 import random
@@ -7,8 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
+from pathlib import Path
 
 from testnet import (NAME, ROOT, RUN, Prober, at, container_of, create, docker, eventually, get, identity, is_ready, kubectl,
                      kubectl_said, leader, next_leader, on, pods, ready_nodes, restarts, said, settled, sh, started, testnet)
@@ -41,6 +45,21 @@ def vip():
 def fetch(node, url, timeout=3):
     """Asks from a host; returns (exit code of curl, body)."""
     return said(str(ROOT / "testnet/on"), node, "curl", "-sS", "-m", str(timeout), url)
+
+
+KUBECTL = (str(RUN / "bin" / "kubectl"), f"--kubeconfig={RUN}/kubeconfig")
+
+
+@contextlib.contextmanager
+def forwarded(pod, port):
+    """A port of a pod while `kubectl port-forward` runs; yields the port on this machine."""
+    process = subprocess.Popen([*KUBECTL, "port-forward", pod, f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        yield int(re.search(r"127.0.0.1:(\d+)", line)[1])
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def own(node, *args, **options):
@@ -463,6 +482,62 @@ class Story(unittest.TestCase):
             elif which in begun:
                 runs.append((begun.pop(which), at))
         return runs + [(at, time.time()) for at in begun.values()]
+
+
+    def test_10_commands_and_ports_of_pods_anywhere(self):
+        everywhere = {p["spec"]["nodeName"]: name for name, p in pods().items()}
+        big = os.urandom(50_000_000)
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "big"
+            source.write_bytes(big)
+            for node in ("n1", "n3"):
+                with self.subTest(node=node):
+                    self.commands(everywhere[node], source)
+                    self.ports(everywhere[node], source)
+        self.terminals()
+
+    def commands(self, pod, source):
+        """Asked at n1."""
+        code, text = said(*KUBECTL, "exec", pod, "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+        self.assertEqual(code, 3, text)
+        self.assertIn("out\n", text)
+        self.assertIn("err\n", text)
+        begun = time.monotonic()
+        echoed = subprocess.run([*KUBECTL, "exec", "-i", pod, "--", "cat"], input=source.read_bytes(), capture_output=True,
+                                timeout=120)
+        say(f"50 MB through cat in {pod}: {time.monotonic() - begun:.1f} s")
+        self.assertEqual(hashlib.sha256(echoed.stdout).digest(), hashlib.sha256(source.read_bytes()).digest(), echoed.stderr)
+        sh(*KUBECTL, "cp", str(source), f"{pod}:/tmp/big")
+        sh(*KUBECTL, "cp", f"{pod}:/tmp/big", f"{source}.back")
+        self.assertEqual(Path(f"{source}.back").read_bytes(), source.read_bytes())
+        text = sh("script", "-qec", f"{' '.join(KUBECTL)} exec -it {pod} -- sh -c 'stty rows 33; stty size; test -t 0 && echo terminal'",
+                  "/dev/null")
+        self.assertRegex(text, r"33 \d+\s+terminal")
+        code, text = said(*KUBECTL, "exec", pod, "-c", "nope", "--", "ls")
+        self.assertEqual((code, text.strip()), (1, f"Error from server (BadRequest): container nope is not valid for pod {pod}"))
+        code, text = said(*KUBECTL, "exec", pod, "--", "no-such-command")
+        self.assertEqual(code, 126, text)
+        self.assertIn("executable file not found", text)
+
+    def ports(self, pod, source):
+        """What listens on the pod's loopback interface is reached too, but by no Service."""
+        name = f"{pod}.bytes"
+        sh(*KUBECTL, "exec", pod, "--", "sh", "-c", "cp /tmp/big /www/big 2>/dev/null || cat /tmp/big > /www/big")
+        with forwarded(pod, 80) as port:
+            got = [subprocess.Popen(["curl", "-sS", "-m", "60", "-o", f"{source}.{name}.{n}", f"http://127.0.0.1:{port}/big"])
+                   for n in range(2)]
+            self.assertEqual([one.wait(timeout=90) for one in got], [0, 0])
+            for n in range(2):
+                self.assertEqual(Path(f"{source}.{name}.{n}").read_bytes(), source.read_bytes())
+        with forwarded(pod, 9) as port:
+            self.assertNotEqual(said("curl", "-sS", "-m", "5", f"http://127.0.0.1:{port}/")[0], 0)
+
+    def terminals(self):
+        """`kubectl run -i`, and attaching to what runs."""
+        text = subprocess.run([*KUBECTL, "run", "asked", "-i", "--rm", "--image=web:1", "--restart=Never", "--quiet", "--",
+                               "sh", "-c", "read line; echo got $line"], input="a word\n", capture_output=True, text=True,
+                              timeout=60)
+        self.assertIn("got a word", text.stdout, text.stderr)
 
 
 class Strangers(unittest.TestCase):

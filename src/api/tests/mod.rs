@@ -7,6 +7,7 @@ mod fake;
 mod lists;
 mod objects;
 mod reviews;
+mod sessions;
 mod slow;
 mod watches;
 
@@ -22,7 +23,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::handle::{Handle, LogOptions, LogStream, Logs, door};
+use crate::handle::{Handle, LogOptions, LogStream, Logs, Session, Sessions, Talk, door};
 use crate::trust::{ADMINS, User};
 
 use super::Api;
@@ -43,6 +44,12 @@ impl Logs for FakeLogs {
         let first = futures_util::stream::iter([first]);
         let stream = if options.follow { first.chain(futures_util::stream::pending()).boxed() } else { first.boxed() };
         futures_util::future::ready(Ok(stream)).boxed()
+    }
+}
+
+impl Sessions for FakeLogs {
+    fn begin(&self, node: &str, session: Session) -> BoxFuture<'static, Result<Talk, String>> {
+        sessions::begin(node, session)
     }
 }
 

@@ -134,6 +134,16 @@ pub(super) const LOG: &[Parameter] = &[
     ("timestamps", "boolean", "If true, add an RFC3339 timestamp at the beginning of every line of log output."),
 ];
 
+/// Of a session in a container.
+pub(super) const SESSION: &[Parameter] = &[
+    ("command", "string", "Command is the remote command to execute. argv array. Not executed within a shell."),
+    ("container", "string", "Container in which to execute. Defaults to the only container if there is one."),
+    ("stderr", "boolean", "Redirect the standard error stream of the pod for this call."),
+    ("stdin", "boolean", "Redirect the standard input stream of the pod for this call. Defaults to false."),
+    ("stdout", "boolean", "Redirect the standard output stream of the pod for this call."),
+    ("tty", "boolean", "TTY if true indicates that a tty will be allocated for the exec call. Defaults to false."),
+];
+
 /// Returns `parameters` as an operation has them.
 pub(super) fn query(parameters: &[Parameter]) -> Value {
     parameters.iter().map(|(name, kind, text)| parameter("query", name, kind, text)).collect()

@@ -27,10 +27,16 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
             Subresource::Status => ("status", at("Status")),
             Subresource::Scale => ("scale", Place { shape: SCALE, ..at("Scale") }),
             Subresource::Log => ("log", at("Log")),
+            Subresource::Exec => ("exec", at("Exec")),
+            Subresource::Attach => ("attach", at("Attach")),
+            Subresource::PortForward => ("portforward", at("Portforward")),
         };
         let path = format!("{one}/{name}");
         let operations = match subresource {
             Subresource::Log => vec![("get", log(&place))],
+            Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
+                vec![("get", connect("Get", &place)), ("post", connect("Post", &place))]
+            }
             Subresource::Status | Subresource::Scale => {
                 vec![("get", read(&place)), ("put", replace(&place)), ("patch", patch(&place))]
             }
@@ -188,6 +194,17 @@ fn log(place: &Place) -> Value {
     let ok = json!({"description": "OK", "content": text});
     get.insert("responses".into(), json!({"200": ok, "401": {"description": "Unauthorized"}}));
     get.into()
+}
+
+/// A connection that is more than request and answer.
+fn connect(method: &str, place: &Place) -> Value {
+    let id = place.id(&format!("connect{method}"), "");
+    let mut operation = place.operation("connect", &id, &format!("connect {method} requests to {}", place.text("")));
+    operation.insert("parameters".into(), parameters::query(parameters::SESSION));
+    let text = json!({"*/*": {"schema": {"type": "string"}}});
+    let ok = json!({"description": "OK", "content": text});
+    operation.insert("responses".into(), json!({"200": ok, "401": {"description": "Unauthorized"}}));
+    operation.into()
 }
 
 const FORMS: &[&str] = &["application/json", "application/yaml"];

@@ -147,6 +147,7 @@ impl<'a, D: Driver + ?Sized> Pod<'a, D> {
             resources: ResourceSpec::default(),
             security: SecuritySpec::default(),
             stdin: false,
+            stdin_once: false,
             tty: false,
             termination_message_path: "/dev/termination-log".into(),
             held: false,

@@ -90,6 +90,7 @@ pub fn container(
         env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         user: spec.security.user.clone(),
         open_stdin: Some(spec.stdin),
+        stdin_once: Some(spec.stdin_once),
         tty: Some(spec.tty),
         labels: Some(labels),
         // An image's own health check would run beside the probes and mean nothing to Kubernetes.
@@ -186,6 +187,7 @@ mod tests {
             resources: ResourceSpec::default(),
             security: SecuritySpec::default(),
             stdin: false,
+            stdin_once: false,
             tty: false,
             termination_message_path: "/dev/termination-log".into(),
             held: false,

@@ -9,12 +9,16 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
-    LogsOptions, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    LogsOptions, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
+use tokio::net::UnixStream;
+
+use crate::handle::Streams;
 
 use super::error::Error;
+use super::hijack;
 
 /// Whatever only looks something up.
 const LOOK: Duration = Duration::from_secs(10);
@@ -185,6 +189,58 @@ impl Client {
         let ended = self.call("tell how a command ended", LOOK, self.docker.inspect_exec(&exec.id)).await?;
         let code = ended.exit_code.ok_or_else(|| Error::Nonsense("a command ended without an exit code".into()))?;
         Ok((code, written))
+    }
+
+    /// Prepares a command in a container, with these streams; returns its id.
+    pub async fn prepare(&self, container: &str, command: Vec<String>, streams: Streams) -> Result<String, Error> {
+        let options = bollard::exec::CreateExecOptions {
+            cmd: Some(command),
+            attach_stdin: Some(streams.stdin),
+            attach_stdout: Some(streams.stdout),
+            attach_stderr: Some(streams.stderr),
+            tty: Some(streams.tty),
+            ..Default::default()
+        };
+        Ok(self.call("prepare a command", LOOK, self.docker.create_exec(container, options)).await?.id)
+    }
+
+    /// Starts a prepared command; the stream is its input and output.
+    pub async fn run_prepared(&self, id: &str, tty: bool) -> Result<UnixStream, Error> {
+        let body = serde_json::json!({"Detach": false, "Tty": tty}).to_string();
+        self.hijack("run a command", &format!("/exec/{id}/start"), body).await
+    }
+
+    /// Connects to a container's first process.
+    pub async fn attach(&self, container: &str, streams: Streams) -> Result<UnixStream, Error> {
+        let Streams { stdin, stdout, stderr, .. } = streams;
+        let path =
+            format!("/containers/{container}/attach?stream=1&stdin={stdin}&stdout={stdout}&stderr={stderr}&logs=0");
+        self.hijack("attach", &path, String::new()).await
+    }
+
+    async fn hijack(&self, what: &'static str, path: &str, body: String) -> Result<UnixStream, Error> {
+        match tokio::time::timeout(MAKE, hijack::open(&self.socket, path, body)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Late { what, limit: MAKE }),
+        }
+    }
+
+    /// Tells how a command ended; `None` while it runs.
+    pub async fn exit_code(&self, id: &str) -> Result<Option<i64>, Error> {
+        let found = self.call("tell how a command ended", LOOK, self.docker.inspect_exec(id)).await?;
+        Ok(found.exit_code)
+    }
+
+    /// Sets the size of a command's terminal, in characters.
+    pub async fn resize_command(&self, id: &str, columns: u16, rows: u16) -> Result<(), Error> {
+        let size = bollard::exec::ResizeExecOptions { height: rows, width: columns };
+        self.call("resize a terminal", LOOK, self.docker.resize_exec(id, size)).await
+    }
+
+    /// Sets the size of the terminal of a container's first process, in characters.
+    pub async fn resize(&self, container: &str, columns: u16, rows: u16) -> Result<(), Error> {
+        let size = ResizeContainerTTYOptionsBuilder::default().h(rows.into()).w(columns.into()).build();
+        self.call("resize a terminal", LOOK, self.docker.resize_container_tty(container, size)).await
     }
 
     async fn call<T>(

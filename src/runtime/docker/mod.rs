@@ -14,6 +14,7 @@ mod container;
 mod error;
 mod files;
 mod follow;
+mod hijack;
 mod images;
 mod listing;
 mod logs;
@@ -23,6 +24,7 @@ mod network;
 mod probe;
 mod probe_http;
 mod sandbox;
+mod sessions;
 mod volumes;
 mod worker;
 
@@ -39,7 +41,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::handle::{LogOptions, LogStream, Logs};
+use crate::handle::{LogOptions, LogStream, Logs, Session, Sessions, Talk};
 use crate::ids::Uid;
 use crate::kubelet::action::{Action, Observation, PodEvent, PodRef};
 use crate::time::Wall;
@@ -126,6 +128,12 @@ impl Runtime for Docker {
 impl Logs for Docker {
     fn open(&self, _node: &str, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>> {
         logs::open(self.engine.clone(), container.to_owned(), options)
+    }
+}
+
+impl Sessions for Docker {
+    fn begin(&self, _node: &str, session: Session) -> BoxFuture<'static, Result<Talk, String>> {
+        sessions::begin(self.engine.clone(), session)
     }
 }
 

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::os::linux::fs::MetadataExt;
 
 use ipnet::Ipv4Net;
 use nix::sched::{CloneFlags, setns};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::hostnet::{FirewallError, Rule};
 use crate::ids::Uid;
@@ -188,6 +189,30 @@ fn namespace_of(pid: u32) -> Result<OwnedFd, NetworkError> {
         return Err(NetworkError::NoNamespace(pid));
     }
     Ok(theirs.into())
+}
+
+/// Opens the network namespace in which a process's ports are to be dialled: also the host's own.
+pub fn namespace_to_dial(pid: u32) -> Result<OwnedFd, NetworkError> {
+    File::open(format!("/proc/{pid}/ns/net")).map(Into::into).map_err(|_| NetworkError::NoNamespace(pid))
+}
+
+/// Opens a connection from within a network namespace. A socket stays in the namespace in which it was made.
+///
+/// # Errors
+/// The kernel's: nobody listens there, or the namespace cannot be entered.
+pub async fn dial_within(namespace: OwnedFd, at: SocketAddrV4) -> io::Result<TcpStream> {
+    let (made_in, made) = tokio::sync::oneshot::channel();
+    let inside = move || -> io::Result<TcpSocket> {
+        setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpSocket::from_std_stream(socket.into()))
+    };
+    std::thread::Builder::new().name("pod-dial".into()).spawn(move || {
+        let _ = made_in.send(inside());
+    })?;
+    let socket = made.await.map_err(|_| io::Error::other("the thread died"))??;
+    socket.connect(at.into()).await
 }
 
 /// Configures a pod's end. A namespace belongs to a thread, so one of its own goes in and ends there.

@@ -1,5 +1,7 @@
 //! The one door to the node's loop: a bounded mailbox in, a watchable Snapshot and Routes out.
 
+mod session;
+
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use crate::node::Request;
 use crate::node::partition::Partition;
 use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
+
+pub use session::{Ended, Frame, PIECE, Session, Sessions, Streams, Talk, talk};
 
 /// How many requests may wait for the loop before callers wait to hand theirs in.
 pub const MAILBOX: usize = 256;
@@ -128,6 +132,11 @@ pub trait Logs: Send + Sync {
     fn open(&self, node: &str, container: &str, options: LogOptions) -> BoxFuture<'static, Result<LogStream, String>>;
 }
 
+/// Reaches into containers, wherever they run.
+pub trait Containers: Logs + Sessions {}
+
+impl<T: Logs + Sessions> Containers for T {}
+
 /// A stream of bytes both ways.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -165,6 +174,10 @@ pub enum Call {
         /// Which part.
         options: LogOptions,
     },
+    /// A session in a container or with a port of a pod. Frames both ways: four bytes of length, big-endian, then so many
+    /// bytes, of which the first is the frame's kind. The far agent's first frame comes when it has begun, if need be
+    /// an output without content.
+    Session(Session),
     /// A certificate is asked for, by a member that does not hold the authority's key. One JSON document each way.
     Sign,
     /// A stranger asks to be admitted; the one call that is open to strangers. One JSON document each way, cut at

@@ -134,11 +134,19 @@ impl Node {
         }
     }
 
-    /// From the level on that knows of leases, nothing that must never run twice runs without one.
+    /// From the level on that knows of leases, nothing that must never run twice runs without one; nor on a node that has
+    /// heard no leader yet, and so does not know the level. That may turn out to be an older one.
     pub(super) fn begin_holding(&mut self, now: Now) {
-        if !self.holding.begun && self.may_use(Feature::RunLeases) {
-            self.holding.begun = true;
+        let unknown = Feature::RunLeases.is_in(self.levels.own) && !self.leading.has_heard();
+        let begun = unknown || self.may_use(Feature::RunLeases);
+        if begun == self.holding.begun {
+            return;
+        }
+        self.holding.begun = begun;
+        if begun {
             self.kubelet.set_leases(now, self.holding.leases.clone());
+        } else {
+            self.kubelet.need_no_leases(now);
         }
     }
 

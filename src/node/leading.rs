@@ -70,6 +70,12 @@ impl Leading {
         ProposalId(self.proposals)
     }
 
+    /// Tells whether this node knows what a leader has decided, in this run or an earlier one. Who has just joined has what it
+    /// was admitted with, and who has lost its registers what its identity says.
+    pub fn has_heard(&self) -> bool {
+        self.registers().values().any(|register| register.stamp != Stamp::default())
+    }
+
     /// Lists the membership records that are in effect.
     pub fn member_records(&self) -> impl Iterator<Item = &SignedMember> {
         let members = self.registers().iter().filter(|(key, _)| key.starts_with(REGISTERS));

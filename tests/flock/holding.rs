@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use skein::election::{Ballot, Stamp};
 use skein::ids::{RequestId, Uid};
 use skein::node::{Input, Node, Request};
 use skein::object::{Key, hold, kinds, write};
 use skein::store::{Change, DeleteOptions, Precondition};
 
+use crate::quiet;
 use crate::world::{Plan, World};
 
 /// A world without faults and users, of so many hosts, all up, with a Deployment `db` that holds.
@@ -97,6 +99,35 @@ fn a_side_that_is_cut_off_stops_before_the_other_one_starts() {
     world.heal();
     pass(&mut world, 30);
     assert_eq!(running(&world), now, "who runs goes on running");
+}
+
+/// Seed 41 with clocks that go wrong: a node had joined and crashed before it heard the leader. It came back on a side without
+/// one, took the cluster's level for the first, in which nothing needs a lease, and started what ran elsewhere.
+#[test]
+fn a_node_that_has_heard_no_leader_yet_starts_nothing_that_must_never_run_twice() {
+    let mut world = world(5, 1);
+    let [(pod, there)] = running(&world)[..] else { panic!("one replica") };
+    let beside = (there + 1) % 5;
+    for host in (0..5).filter(|host| *host != beside) {
+        quiet::cut_power(&mut world, host);
+    }
+    let disk = &mut world.hosts[there].disk;
+    disk.ballot = Ballot { seat: 7, ..Ballot::default() };
+    disk.registers.retain(|key, _| key.starts_with("member/"));
+    disk.registers.values_mut().for_each(|register| register.stamp = Stamp::default());
+    world.heal();
+    let boot = |world: &mut World, host: usize| {
+        world.docker_back(host);
+        world.bring_back(host).expect("keeps its promises");
+    };
+    boot(&mut world, there);
+    pass(&mut world, 30);
+    let node = world.hosts[there].view.by_uid(pod).and_then(|pod| pod.node.clone());
+    assert_eq!(node.as_deref(), Some(world.hosts[there].name()), "it is bound there");
+    assert_eq!(running(&world), []);
+    (0..5).filter(|host| ![there, beside].contains(host)).for_each(|host| boot(&mut world, host));
+    pass(&mut world, 40);
+    assert_eq!(running(&world).len(), 1, "with a leader it has a lease");
 }
 
 #[test]

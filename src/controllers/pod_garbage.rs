@@ -46,7 +46,8 @@ fn lost_node(entry: &Arc<Entry>, now: Now) -> Plan {
     let mut plan = Plan::default();
     let mut object = entry.value();
     let since = edit::annotation(&object, MISSING_SINCE).and_then(|t| t.parse::<i64>().ok());
-    let Some(since) = since.map(Wall::from_secs) else {
+    // What lies ahead was written by a clock that was wrong, and may lie ahead for days.
+    let Some(since) = since.map(Wall::from_secs).filter(|since| *since <= now.wall) else {
         edit::annotate(&mut object, MISSING_SINCE, &now.wall.0.div_euclid(1_000_000).to_string());
         plan.changes.push(edit::update(entry, object));
         plan.look_again(QUARANTINE);

@@ -35,6 +35,20 @@ fn pods_of_a_removed_node_go_after_the_quarantine() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_keeps_no_pod_of_a_removed_node() {
+    const SINCE: &str = "skein.dev/node-missing-since";
+    let mut c = Cluster::new(1);
+    c.kubelets = false;
+    let mut stray = pod("stray", Some("gone"), "Running");
+    let now = c.now.wall.0.div_euclid(1_000_000);
+    stray["metadata"]["annotations"] = json!({SINCE: (now + 86_400).to_string()});
+    let stray = c.create(stray);
+    let plan = reconcile(Controller::PodGarbage, &c.view, &stray, c.now);
+    let [Change::Update { object, .. }] = &plan.changes[..] else { panic!("{:?}", plan.changes) };
+    assert_eq!(object["metadata"]["annotations"][SINCE], now.to_string(), "it begins to count anew");
+}
+
+#[test]
 fn pods_of_a_node_that_registers_again_stay() {
     let mut c = Cluster::new(2);
     c.create(deployment("web", 4, "nginx:1"));

@@ -83,7 +83,7 @@ fn stalls(count: usize, seeds: u64, time: Duration) -> [usize; 3] {
 fn doubt(few: (u64, Duration), many: (usize, u64, Duration)) {
     let [short, with, without] = stalls(10, few.0, few.1);
     assert!(without >= 100, "the test does not strain it: {without}");
-    assert!(short == 0 && without >= 100 * with, "{short} and {with} against {without}");
+    assert!(without >= 100 * short.max(with), "{short} and {with} against {without}");
     // What many have found outweighs one that stalls, even if it does not doubt itself.
     let [short, with, _] = stalls(many.0, many.1, many.2);
     assert_eq!((short, with), (0, 0));

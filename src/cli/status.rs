@@ -244,9 +244,11 @@ mod tests {
     #[test]
     fn a_node_that_is_not_ready_says_why() {
         let node = json!({"metadata": {"name": "n1"}, "status": {"conditions": [
-            {"type": "Ready", "status": "False", "message": "container runtime is down"}]}});
+            {"type": "Ready", "status": "False", "message": "container runtime is down"},
+            {"type": "ClockSkewed", "status": "True", "message": "its clock is 2 h behind"}]}});
         let line = node_line(&node);
         assert!(!line.ready);
+        assert_eq!(line.clock, "its clock is 2 h behind");
         assert_eq!((line.reason.as_str(), line.reach), ("container runtime is down", "Reachable"));
     }
 

@@ -26,7 +26,7 @@ const STEP: i64 = 1_000_000;
 /// How many tellings of a member are kept, one a [`SPACE`] at most. The quickest one counts: a node that was held up reads
 /// many late, all at once.
 const KEPT: usize = 16;
-/// What comes so soon after another is the same telling.
+/// What comes so soon after another is the same telling, and what was told is not looked at more often.
 const SPACE: Duration = Duration::from_secs(1);
 /// How many others must have told theirs.
 const ENOUGH: usize = 2;
@@ -42,6 +42,8 @@ pub(super) struct Clock {
     told: BTreeMap<NodeId, Told>,
     /// The same of this node's own clock, as last looked at.
     own: i64,
+    /// When it was last looked at.
+    looked: Mono,
     /// When it is looked at again, whatever happens.
     next_look: Mono,
     /// How far this node's clock is ahead of the others', if it is wrong; else zero. In microseconds.
@@ -71,7 +73,7 @@ impl Clock {
             told.zeros.pop_front();
         }
         told.last = now.mono;
-        self.next_look = now.mono;
+        self.next_look = self.next_look.min(Mono(self.looked.0.saturating_add(SPACE)));
     }
 
     /// Returns the time that counts. Takes what this node's own clocks say.
@@ -79,6 +81,7 @@ impl Clock {
         let own = zero(now, now.wall);
         if now.mono >= self.next_look || own.saturating_sub(self.own).saturating_abs() >= STEP {
             self.own = own;
+            self.looked = now.mono;
             self.next_look = Mono(now.mono.0.saturating_add(LOOK));
             self.told.retain(|_, told| now.mono.since(told.last) < FORGOTTEN);
             let ahead = self.disagreement();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skein::election::SaveId;
+use skein::gossip;
 use skein::ids::{PersistId, RequestId, Uid};
 use skein::kubelet::action::{Action, ContainerSpec, Step};
 use skein::node::message::Message;
@@ -36,6 +37,9 @@ const SHORT_CALM: Duration = Duration::from_secs(60);
 const WARDENS: Duration = Duration::from_millis(200);
 /// How often it is looked whether the world is at rest; it must be twice in turn.
 const REST: Duration = Duration::from_secs(5);
+
+/// How many messages are kept as they were read.
+const READ: usize = 256;
 
 /// What kind of run.
 #[derive(Clone, Copy, Default)]
@@ -121,6 +125,8 @@ pub struct World {
     pub idle: bool,
     /// What the clocks do, if they go wrong: drawn by itself, so that all else is as with good clocks.
     pub clocks: Option<StdRng>,
+    /// What was read of late.
+    heard_already: BTreeMap<Vec<u8>, gossip::Message>,
     /// A planted bug: what members ask the leader about Leases always fits what is there.
     pub agreeable: bool,
 }
@@ -165,6 +171,7 @@ impl World {
             heard: Vec::new(),
             idle: false,
             clocks: None,
+            heard_already: BTreeMap::new(),
             agreeable: false,
         };
         world.hosts[0].found();
@@ -626,13 +633,27 @@ impl World {
             if let (true, Message::LeaseAsk { write, .. }) = (self.agreeable, &mut *message) {
                 crate::leases::agree(write, &self.hosts[frame.way.1].disk.registers);
             }
-            // Read as the mesh reads it: what is in it is verified then.
             if let Message::Gossip(message) = message {
-                *message = skein::gossip::Message::of_bytes(&message.to_bytes()).map_err(|error| error.to_string())?;
+                *message = self.read(message)?;
             }
         }
         let from = self.hosts[frame.way.0].id();
         self.give(frame.way.1, Input::Received { from, messages: frame.messages })
+    }
+
+    /// Reads what somebody says about records as the mesh reads it: what is in it is verified then. That is most of the work,
+    /// so what several are told is read once.
+    fn read(&mut self, said: &gossip::Message) -> Result<gossip::Message, String> {
+        let bytes = said.to_bytes();
+        if let Some(known) = self.heard_already.get(&bytes) {
+            return Ok(known.clone());
+        }
+        let message = gossip::Message::of_bytes(&bytes).map_err(|error| error.to_string())?;
+        if self.heard_already.len() >= READ {
+            self.heard_already.clear();
+        }
+        self.heard_already.insert(bytes, message.clone());
+        Ok(message)
     }
 
     fn look_after_links(&mut self) -> Result<(), String> {

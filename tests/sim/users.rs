@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use skein::ids::{RequestId, Uid};
 use skein::node::Request;
@@ -121,12 +122,27 @@ impl Users {
 /// Reads what a user would see of an object.
 pub fn look(view: &Snapshot, key: &Key) -> Wish {
     let entry = view.get(key).filter(|e| !e.terminating)?;
-    let object = entry.value();
-    if key.kind == &kinds::DEPLOYMENT {
-        object["spec"]["replicas"].as_i64()
-    } else {
-        object["data"]["n"].as_str()?.parse().ok()
-    }
+    let Shown { spec, data } = serde_json::from_slice(&entry.json).ok()?;
+    if key.kind == &kinds::DEPLOYMENT { spec.replicas } else { data.n?.parse().ok() }
+}
+
+/// What users look at; all else is passed over, since they look all the time.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Default, Deserialize)]
+struct Spec {
+    replicas: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    n: Option<String>,
 }
 
 fn pick_key(random: &mut StdRng, home: &str) -> Key {

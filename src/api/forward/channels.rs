@@ -2,7 +2,6 @@
 //! the next one 2 and 3. On each the server first sends the port's number, in two bytes, the lower first.
 
 use axum::extract::ws::{Message, WebSocket};
-use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -11,7 +10,7 @@ use super::super::params::Params;
 use super::super::sessions::message;
 use super::super::status::Status;
 use super::Target;
-use crate::handle::{Ended, Frame, Talk};
+use crate::handle::Frame;
 
 /// How many ports one request may name, so that a channel's number fits into a byte.
 const MAX_PORTS: usize = 64;
@@ -81,46 +80,14 @@ async fn carry(
     target: Target,
     port: u16,
     (channel, head): (u8, [Message; 2]),
-    mut told: mpsc::Receiver<Frame>,
+    told: mpsc::Receiver<Frame>,
     out: mpsc::Sender<Message>,
 ) {
     for first in head {
         let _ = out.send(first).await;
     }
-    let fail = async |why: String| drop(out.send(message(channel + 1, why.as_bytes())).await);
-    let Talk { say, mut hear } = match target.open(port).await {
-        Ok(talk) => talk,
-        Err(why) => return fail(why).await,
-    };
-    let up = async {
-        while let Some(frame) = told.recv().await {
-            if say.send(frame).await.is_err() {
-                break;
-            }
-        }
-        // What the client has not closed may still be answered.
-        std::future::pending::<()>().await;
-    };
-    let down = async {
-        loop {
-            let bytes: Bytes = match hear.recv().await {
-                Some(Frame::Output(bytes)) => bytes,
-                Some(Frame::Ended(Ended::Exit(_))) => return None,
-                Some(Frame::Ended(Ended::Failed(why))) => return Some(target.failed(port, &why)),
-                Some(_) => continue,
-                None => return Some(target.lost(port)),
-            };
-            if out.send(message(channel, &bytes)).await.is_err() {
-                return None;
-            }
-        }
-    };
-    let failed = tokio::select! {
-        () = up => None,
-        failed = down => failed,
-    };
-    if let Some(why) = failed {
-        fail(why).await;
+    if let Err(why) = target.carry(port, told, &out, |bytes| message(channel, bytes)).await {
+        let _ = out.send(message(channel + 1, why.as_bytes())).await;
     }
 }
 

@@ -6,11 +6,14 @@ mod dictionary;
 mod spdy;
 mod tunnel;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::request::Parts;
+use tokio::sync::mpsc;
 
-use crate::handle::{Session, Talk};
+use crate::handle::{Containers, Ended, Frame, Session, Talk};
 use crate::object::Key;
 
 use super::Api;
@@ -47,7 +50,7 @@ pub async fn forward(api: &Api, key: &Key, params: &Params, head: Parts) -> Resu
 /// A pod whose ports are wanted.
 #[derive(Clone)]
 struct Target {
-    containers: std::sync::Arc<dyn crate::handle::Containers>,
+    containers: Arc<dyn Containers>,
     pod: Key,
     uid: String,
     node: String,
@@ -55,20 +58,54 @@ struct Target {
 }
 
 impl Target {
-    /// Connects to a port.
-    async fn open(&self, port: u16) -> Result<Talk, String> {
+    /// Connects to a port, and carries what is said until the pod has ended it or the client has given it up. What the
+    /// pod says goes to `out`, as `wrap` makes it.
+    ///
+    /// # Errors
+    /// One sentence for the client: nobody listens there, or the connection was cut off.
+    async fn carry<T>(
+        &self,
+        port: u16,
+        mut told: mpsc::Receiver<Frame>,
+        out: &mpsc::Sender<T>,
+        wrap: impl Fn(&[u8]) -> T,
+    ) -> Result<(), String> {
         let session = Session::Forward { container: self.container.clone(), port };
-        self.containers.begin(&self.node, session).await.map_err(|why| self.failed(port, &why))
+        let begun = self.containers.begin(&self.node, session).await;
+        let Talk { say, mut hear } = begun.map_err(|why| self.failed(port, &why))?;
+        let up = async {
+            while let Some(frame) = told.recv().await {
+                if say.send(frame).await.is_err() {
+                    // The pod has ended it; what it said last is on its way.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let down = async {
+            loop {
+                let bytes = match hear.recv().await {
+                    Some(Frame::Output(bytes)) => bytes,
+                    Some(Frame::Ended(Ended::Exit(_))) => return Ok(()),
+                    Some(Frame::Ended(Ended::Failed(why))) => return Err(self.failed(port, &why)),
+                    Some(_) => continue,
+                    None => {
+                        return Err(self.failed(port, &format!("the connection to node {} was lost", self.node)));
+                    }
+                };
+                if out.send(wrap(&bytes)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::select! {
+            () = up => Ok(()),
+            done = down => done,
+        }
     }
 
     /// Says in the kubelet's words that a port failed.
     fn failed(&self, port: u16, why: &str) -> String {
         format!("error forwarding port {port} to pod {}, uid {}: {why}", self.pod.name, self.uid)
-    }
-
-    /// Says that the connection was cut off on the way.
-    fn lost(&self, port: u16) -> String {
-        self.failed(port, &format!("the connection to node {} was lost", self.node))
     }
 }
 

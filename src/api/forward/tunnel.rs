@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Target;
 use super::spdy::{self, Reader, Said, Writer};
-use crate::handle::{Ended, Frame, Talk};
+use crate::handle::Frame;
 
 /// How many frames wait for the client before a pod waits.
 const WAITING: usize = 16;
@@ -119,7 +119,7 @@ impl Session<'_> {
         let (target, out, port) = (self.target.clone(), self.out.clone(), port.to_owned());
         self.tasks.spawn(async move {
             let failed = match port.parse() {
-                Ok(port) => carry(&target, port, stream, told, &out).await.err(),
+                Ok(port) => target.carry(port, told, &out, |bytes| spdy::data(stream, bytes, false)).await.err(),
                 Err(_) => Some(format!("unable to parse {port:?} as a port")),
             };
             let _ = out.send(spdy::data(stream, &[], true)).await;
@@ -129,42 +129,5 @@ impl Session<'_> {
             }
             stream
         });
-    }
-}
-
-/// Carries a connection until the pod has ended it, or the client has given it up.
-async fn carry(
-    target: &Target,
-    port: u16,
-    stream: u32,
-    mut told: mpsc::Receiver<Frame>,
-    out: &mpsc::Sender<Bytes>,
-) -> Result<(), String> {
-    let Talk { say, mut hear } = target.open(port).await?;
-    let up = async {
-        while let Some(frame) = told.recv().await {
-            if say.send(frame).await.is_err() {
-                // The pod has ended it; what it said last is on its way.
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    let down = async {
-        loop {
-            let bytes = match hear.recv().await {
-                Some(Frame::Output(bytes)) => bytes,
-                Some(Frame::Ended(Ended::Exit(_))) => return Ok(()),
-                Some(Frame::Ended(Ended::Failed(why))) => return Err(target.failed(port, &why)),
-                Some(_) => continue,
-                None => return Err(target.lost(port)),
-            };
-            if out.send(spdy::data(stream, &bytes, false)).await.is_err() {
-                return Ok(());
-            }
-        }
-    };
-    tokio::select! {
-        () = up => Ok(()),
-        done = down => done,
     }
 }

@@ -59,7 +59,7 @@ fn power_cut(seed: u64, count: usize) -> (Duration, Duration) {
     let phase = world.pause(0, 1_000);
     pass(&mut world, u64::try_from(phase.as_millis()).expect("short"));
     // The leader every other time.
-    let led = leader(&world).filter(|_| seed % 2 == 0);
+    let led = leader(&world).filter(|_| seed.is_multiple_of(2));
     let host = led.unwrap_or((seed / 2) as usize % count);
     let since = world.now;
     cut_power(&mut world, host);

@@ -89,9 +89,8 @@ async fn carry<T: AsyncRead + AsyncWrite>(
 ) -> io::Result<()> {
     let hearing = async {
         while let Some(frame) = reader.next().await {
-            if talk.say.send(decode(frame?)?).await.is_err() {
-                break;
-            }
+            // Who hears no more may still have something to say.
+            let _ = talk.say.send(decode(frame?)?).await;
         }
         Ok(())
     };

@@ -167,10 +167,9 @@ async fn listen(mut stream: SplitStream<WebSocket>, say: mpsc::Sender<Frame>) {
             Message::Close(_) => return,
             Message::Ping(_) | Message::Pong(_) => None,
         };
-        if let Some(frame) = frame
-            && say.send(frame).await.is_err()
-        {
-            return;
+        if let Some(frame) = frame {
+            // What nobody hears any more is no end of the session: what was said last is still on its way to the client.
+            let _ = say.send(frame).await;
         }
     }
 }

@@ -507,6 +507,9 @@ class Story(unittest.TestCase):
                                 timeout=120)
         say(f"50 MB through cat in {pod}: {time.monotonic() - begun:.1f} s")
         self.assertEqual(hashlib.sha256(echoed.stdout).digest(), hashlib.sha256(source.read_bytes()).digest(), echoed.stderr)
+        early = subprocess.run([*KUBECTL, "exec", "-i", pod, "--", "head", "-c", "3"], input=source.read_bytes(), capture_output=True,
+                               timeout=120)
+        self.assertEqual((early.returncode, early.stdout), (0, source.read_bytes()[:3]), early.stderr)
         sh(*KUBECTL, "cp", str(source), f"{pod}:/tmp/big")
         sh(*KUBECTL, "cp", f"{pod}:/tmp/big", f"{source}.back")
         self.assertEqual(Path(f"{source}.back").read_bytes(), source.read_bytes())

@@ -137,6 +137,22 @@ async fn a_command_is_talked_to_until_it_ends() {
 }
 
 #[tokio::test]
+async fn input_that_nobody_reads_any_more_costs_no_output() {
+    let cluster = with_pod().await;
+    let mut socket = open(&cluster, "web/exec?command=hello&command=0&stdin=1&stdout=1", V5).await.unwrap();
+    // More than fits into the connection: the answer waits there until it is read.
+    let big = [&[0][..], &vec![b'x'; 500_000]].concat();
+    socket.send(say(&big)).await.unwrap();
+    socket.send(say(b"\xff\0")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    socket.send(say(b"\0late")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let said = all(&mut socket).await;
+    assert_eq!(said.iter().filter(|(channel, _)| *channel == 1).map(|(_, text)| text.len()).max(), Some(500_000));
+    assert!(said.last().is_some_and(|(channel, status)| *channel == 3 && status.contains("Success")));
+}
+
+#[tokio::test]
 async fn a_session_that_is_cut_off_says_so() {
     let cluster = with_pod().await;
     let mut socket = open(&cluster, "web/exec?command=hello&stdin=1&stdout=1", V5).await.unwrap();

@@ -51,9 +51,9 @@ KUBECTL = (str(RUN / "bin" / "kubectl"), f"--kubeconfig={RUN}/kubeconfig")
 
 
 @contextlib.contextmanager
-def forwarded(pod, port):
+def forwarded(asked, pod, port):
     """A port of a pod while `kubectl port-forward` runs; yields the port on this machine."""
-    process = subprocess.Popen([*KUBECTL, "port-forward", pod, f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*KUBECTL, *at(asked), "port-forward", pod, f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         yield int(re.search(r"127.0.0.1:(\d+)", line)[1])
@@ -485,54 +485,53 @@ class Story(unittest.TestCase):
 
 
     def test_10_commands_and_ports_of_pods_anywhere(self):
-        everywhere = {p["spec"]["nodeName"]: name for name, p in pods().items()}
-        big = os.urandom(50_000_000)
+        pod, there = next((name, p["spec"]["nodeName"]) for name, p in pods().items())
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "big"
-            source.write_bytes(big)
-            for node in ("n1", "n3"):
-                with self.subTest(node=node):
-                    self.commands(everywhere[node], source)
-                    self.ports(everywhere[node], source)
+            source.write_bytes(os.urandom(50_000_000))
+            for asked in (there, next(node for node in NODES if node != there)):
+                with self.subTest(there=there, asked=asked):
+                    self.commands(asked, pod, source)
+                    self.ports(asked, pod, source)
         self.terminals()
 
-    def commands(self, pod, source):
-        """Asked at n1."""
-        code, text = said(*KUBECTL, "exec", pod, "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    def commands(self, asked, pod, source):
+        ask = (*KUBECTL, *at(asked))
+        code, text = said(*ask, "exec", pod, "--", "sh", "-c", "echo out; echo err >&2; exit 3")
         self.assertEqual(code, 3, text)
         self.assertIn("out\n", text)
         self.assertIn("err\n", text)
         begun = time.monotonic()
-        echoed = subprocess.run([*KUBECTL, "exec", "-i", pod, "--", "cat"], input=source.read_bytes(), capture_output=True,
+        echoed = subprocess.run([*ask, "exec", "-i", pod, "--", "cat"], input=source.read_bytes(), capture_output=True,
                                 timeout=120)
-        say(f"50 MB through cat in {pod}: {time.monotonic() - begun:.1f} s")
+        say(f"50 MB through cat in {pod}, asked at {asked}: {time.monotonic() - begun:.1f} s")
         self.assertEqual(hashlib.sha256(echoed.stdout).digest(), hashlib.sha256(source.read_bytes()).digest(), echoed.stderr)
-        early = subprocess.run([*KUBECTL, "exec", "-i", pod, "--", "head", "-c", "3"], input=source.read_bytes(), capture_output=True,
+        early = subprocess.run([*ask, "exec", "-i", pod, "--", "head", "-c", "3"], input=source.read_bytes(), capture_output=True,
                                timeout=120)
         self.assertEqual((early.returncode, early.stdout), (0, source.read_bytes()[:3]), early.stderr)
-        sh(*KUBECTL, "cp", str(source), f"{pod}:/tmp/big")
-        sh(*KUBECTL, "cp", f"{pod}:/tmp/big", f"{source}.back")
+        sh(*ask, "cp", str(source), f"{pod}:/tmp/big")
+        sh(*ask, "cp", f"{pod}:/tmp/big", f"{source}.back")
         self.assertEqual(Path(f"{source}.back").read_bytes(), source.read_bytes())
-        text = sh("script", "-qec", f"{' '.join(KUBECTL)} exec -it {pod} -- sh -c 'stty rows 33; stty size; test -t 0 && echo terminal'",
+        text = sh("script", "-qec", f"{' '.join(ask)} exec -it {pod} -- sh -c 'stty rows 33; stty size; test -t 0 && echo terminal'",
                   "/dev/null")
         self.assertRegex(text, r"33 \d+\s+terminal")
-        code, text = said(*KUBECTL, "exec", pod, "-c", "nope", "--", "ls")
+        code, text = said(*ask, "exec", pod, "-c", "nope", "--", "ls")
         self.assertEqual((code, text.strip()), (1, f"Error from server (BadRequest): container nope is not valid for pod {pod}"))
-        code, text = said(*KUBECTL, "exec", pod, "--", "no-such-command")
+        code, text = said(*ask, "exec", pod, "--", "no-such-command")
         self.assertEqual(code, 126, text)
         self.assertIn("executable file not found", text)
 
-    def ports(self, pod, source):
+    def ports(self, asked, pod, source):
         """What listens on the pod's loopback interface is reached too, but by no Service."""
         name = f"{pod}.bytes"
         sh(*KUBECTL, "exec", pod, "--", "sh", "-c", "cp /tmp/big /www/big 2>/dev/null || cat /tmp/big > /www/big")
-        with forwarded(pod, 80) as port:
+        with forwarded(asked, pod, 80) as port:
             got = [subprocess.Popen(["curl", "-sS", "-m", "60", "-o", f"{source}.{name}.{n}", f"http://127.0.0.1:{port}/big"])
                    for n in range(2)]
             self.assertEqual([one.wait(timeout=90) for one in got], [0, 0])
             for n in range(2):
                 self.assertEqual(Path(f"{source}.{name}.{n}").read_bytes(), source.read_bytes())
-        with forwarded(pod, 9) as port:
+        with forwarded(asked, pod, 9) as port:
             self.assertNotEqual(said("curl", "-sS", "-m", "5", f"http://127.0.0.1:{port}/")[0], 0)
 
     def terminals(self):

@@ -409,6 +409,8 @@ class Story(unittest.TestCase):
         gone(pid)
         testnet("start", former)
         all_ready()
+        # A node shows what it has heard; one that was just started again may not have heard the last yet.
+        eventually("the renewal at n3", lambda: holder("n3") == "c", seconds=5)
         testnet("cut", "n3")
         try:
             self.written_on_one_side()

@@ -70,6 +70,9 @@ pub enum CannotUndo {
     Nothing(String),
 }
 
+/// The owners of fields, as people write it.
+const OWNERS: &str = "metadata.managedFields";
+
 impl Edit {
     /// Returns the name by which people call it.
     pub fn name(&self) -> String {
@@ -128,7 +131,8 @@ impl Store {
 fn fields(before: &Leaves, after: &Leaves) -> Vec<FieldEdit> {
     let paths: BTreeSet<String> = leaves::diff(before, after).into_iter().map(|(path, _)| path).collect();
     let field = |path: String| FieldEdit { before: before.get(&path).cloned(), after: after.get(&path).cloned(), path };
-    paths.into_iter().map(field).collect()
+    // Who owns which field is written along with every edit, and is no edit of its own.
+    paths.into_iter().filter(|path| spoken(path) != OWNERS).map(field).collect()
 }
 
 /// Puts back what the change called `name` did to `shown`, an object as the API shows it; `edits` is its history.

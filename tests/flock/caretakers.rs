@@ -3,30 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skein::ids::RequestId;
-use skein::node::{Input, Node, Request};
+use skein::node::Node;
 use skein::object::{Key, kinds, write};
 use skein::store::{Change, Precondition};
 
-use crate::world::{Plan, World};
-
-/// A world without faults and users, of so many hosts, all up.
-fn world(hosts: usize) -> World {
-    let mut world = World::of(1, Plan::default(), hosts);
-    world.storm = false;
-    pass(&mut world, 20);
-    assert!(world.hosts.iter().all(|host| host.node.is_some()));
-    world
-}
-
-fn pass(world: &mut World, seconds: u64) {
-    world.run_until(world.now + Duration::from_secs(seconds)).expect("keeps its promises");
-}
-
-fn ask(world: &mut World, host: usize, change: Change) {
-    let request = Request { change, dry_run: false, user: None };
-    world.give(host, Input::Request { id: RequestId(1 << 40), request }).expect("keeps its promises");
-}
+use crate::stories::{ask, pass, world};
+use crate::world::World;
 
 fn deployment(name: &str) -> Key {
     Key::new(&kinds::DEPLOYMENT, "default", name)

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use skein::election::{Ballot, Stamp};
-use skein::ids::{RequestId, Uid};
-use skein::node::{Input, Node, Request};
+use skein::ids::Uid;
+use skein::node::Node;
 use skein::object::{Key, hold, kinds, write};
 use skein::store::{Change, DeleteOptions, Precondition};
 
 use crate::quiet;
+use crate::stories::{ask, pass};
 use crate::world::{Plan, World};
 
 /// A world without faults and users, of so many hosts, all up, with a Deployment `db` that holds.
@@ -35,17 +36,8 @@ fn db() -> Key {
     Key::new(&kinds::DEPLOYMENT, "default", "db")
 }
 
-fn pass(world: &mut World, seconds: u64) {
-    pass_for(world, Duration::from_secs(seconds));
-}
-
 fn pass_for(world: &mut World, time: Duration) {
     world.run_until(world.now + time).expect("keeps its promises");
-}
-
-fn ask(world: &mut World, host: usize, change: Change) {
-    let request = Request { change, dry_run: false, user: None };
-    world.give(host, Input::Request { id: RequestId(1 << 40), request }).expect("keeps its promises");
 }
 
 fn leader(world: &World) -> usize {

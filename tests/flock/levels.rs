@@ -1,10 +1,9 @@
 //! Agents of different feature levels in one cluster.
 
-use std::time::Duration;
-
 use skein::features::{FIRST, LEVEL};
 use skein::object::{Key, kinds};
 
+use crate::stories::pass;
 use crate::world::{Plan, World};
 
 /// A world without faults and users, of three hosts with these levels.
@@ -15,10 +14,6 @@ fn world(levels: [u32; 3]) -> World {
         host.level = level;
     }
     world
-}
-
-fn pass(world: &mut World, seconds: u64) {
-    world.run_until(world.now + Duration::from_secs(seconds)).expect("keeps its promises");
 }
 
 fn levels(world: &World) -> Vec<Option<u32>> {

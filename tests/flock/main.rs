@@ -31,6 +31,7 @@ mod recovery;
 #[path = "../harness/seeds.rs"]
 mod seeds;
 mod steady;
+mod stories;
 #[path = "../sim/trace.rs"]
 mod trace;
 #[path = "../sim/users.rs"]

@@ -11,9 +11,10 @@
 //! | 2 | nothing: such a build knows of levels, and tells its own |
 //! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
 //! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`], [`Feature::Leases`], [`Feature::RunLeases`] |
+//! | 5 | kinds of objects beyond the first twelve: [`Kind::since`](crate::object::Kind) |
 
 /// This build's level.
-pub const LEVEL: u32 = 4;
+pub const LEVEL: u32 = 5;
 /// The level of builds that tell none.
 pub const FIRST: u32 = 1;
 /// The quorum register with the cluster's level, as decimal digits.

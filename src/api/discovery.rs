@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::object::Kind;
-use crate::object::kinds::{KINDS, NAMESPACE, Subresource};
+use crate::object::kinds::{self, NAMESPACE, SERVED, Subresource};
 
 use super::routes::subresource_name;
 use super::verbs::review::{REVIEWS, Review};
@@ -67,27 +67,33 @@ pub fn core_versions(host: &str) -> Value {
 /// Returns the answer of `/apis`.
 pub fn groups() -> Value {
     let groups = group_versions().into_iter().filter(|(g, _)| !g.is_empty());
-    let groups: Vec<_> = groups.map(|(g, v)| group_members(g, v)).collect();
+    let mut names: Vec<_> = groups.map(|(group, _)| group).collect();
+    names.dedup();
+    let groups: Vec<_> = names.into_iter().map(group_members).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// Returns the answer of `/apis/GROUP`.
 pub fn group(group: &str) -> Value {
-    let version = KINDS.iter().find(|k| k.group == group).map_or("v1", |k| k.version);
-    let mut answer = group_members(group, version);
+    let mut answer = group_members(group);
     answer["kind"] = json!("APIGroup");
     answer["apiVersion"] = json!("v1");
     answer
 }
 
-fn group_members(group: &str, version: &str) -> Value {
-    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    json!({"name": group, "versions": [version], "preferredVersion": version})
+/// A group and its versions, the preferred one first.
+fn group_members(group: &str) -> Value {
+    let versions: Vec<_> = group_versions()
+        .into_iter()
+        .filter(|(g, _)| *g == group)
+        .map(|(_, version)| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+        .collect();
+    json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
 }
 
 /// Returns the answer of `/api/v1` and `/apis/GROUP/VERSION`.
 pub fn resources(group: &str, version: &str) -> Value {
-    let kinds = KINDS.iter().filter(|k| k.group == group && k.version == version);
+    let kinds = SERVED.iter().filter(|k| k.group == group && k.version == version);
     let mut resources: Vec<Value> = kinds.flat_map(|k| resource(k)).collect();
     resources.extend(reviews(group, version).map(|r| {
         json!({
@@ -135,32 +141,35 @@ fn resource(kind: &Kind) -> Vec<Value> {
 
 /// Returns the aggregated answer of `/api` (`core`) or `/apis`.
 pub fn aggregated(core: bool) -> Value {
-    let groups = group_versions().into_iter().filter(|(g, _)| g.is_empty() == core);
-    let items: Vec<Value> = groups
-        .map(|(group, version)| {
-            let kinds = KINDS.iter().filter(|k| k.group == group && k.version == version);
-            let mut resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
-            resources.extend(reviews(group, version).map(|r| {
-                json!({
-                    "resource": r.plural,
-                    "responseKind": {"group": r.group, "version": r.version, "kind": r.kind},
-                    "scope": if r.namespaced { "Namespaced" } else { "Cluster" },
-                    "singularResource": r.singular,
-                    "verbs": ["create"],
-                })
-            }));
-            let mut metadata = Map::new();
-            if !group.is_empty() {
-                metadata.insert("name".into(), json!(group));
-            }
-            metadata.insert("creationTimestamp".into(), Value::Null);
-            json!({
-                "metadata": metadata,
-                "versions": [{"version": version, "resources": resources, "freshness": "Current"}],
-            })
-        })
-        .collect();
+    let mut names: Vec<_> = group_versions().into_iter().map(|(g, _)| g).filter(|g| g.is_empty() == core).collect();
+    names.dedup();
+    let item = |group: &str| {
+        let mut metadata = Map::new();
+        if !group.is_empty() {
+            metadata.insert("name".into(), json!(group));
+        }
+        metadata.insert("creationTimestamp".into(), Value::Null);
+        let versions = group_versions().into_iter().filter(|(g, _)| *g == group);
+        let versions: Vec<_> = versions.map(|(group, version)| aggregated_version(group, version)).collect();
+        json!({"metadata": metadata, "versions": versions})
+    };
+    let items: Vec<Value> = names.into_iter().map(item).collect();
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn aggregated_version(group: &str, version: &str) -> Value {
+    let kinds = SERVED.iter().filter(|k| k.group == group && k.version == version);
+    let mut resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
+    resources.extend(reviews(group, version).map(|r| {
+        json!({
+            "resource": r.plural,
+            "responseKind": {"group": r.group, "version": r.version, "kind": r.kind},
+            "scope": if r.namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": r.singular,
+            "verbs": ["create"],
+        })
+    }));
+    json!({"version": version, "resources": resources, "freshness": "Current"})
 }
 
 fn aggregated_resource(kind: &Kind) -> Value {
@@ -168,7 +177,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
     let subresources = kind.subresources.iter().map(|sub| {
         let response = match sub {
             Subresource::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
-            Subresource::Status | Subresource::Log => this.clone(),
+            Subresource::Status | Subresource::Approval | Subresource::Log => this.clone(),
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 json!({"group": "", "version": "v1", "kind": options(*sub)})
             }
@@ -212,7 +221,7 @@ pub fn verbs(kind: &Kind) -> &'static [&'static str] {
 
 fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
     match subresource {
-        Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
+        Subresource::Status | Subresource::Scale | Subresource::Approval => &["get", "patch", "update"],
         Subresource::Log => &["get"],
         Subresource::Exec | Subresource::Attach | Subresource::PortForward => &["create", "get"],
     }
@@ -233,9 +242,8 @@ fn reviews(group: &str, version: &str) -> impl Iterator<Item = &'static Review> 
 
 /// The served group versions, in the order of the table of kinds; those of questions last.
 pub fn group_versions() -> Vec<(&'static str, &'static str)> {
-    let mut found = Vec::new();
-    let kinds = KINDS.iter().map(|k| (k.group, k.version));
-    for served in kinds.chain(REVIEWS.iter().map(|r| (r.group, r.version))) {
+    let mut found = kinds::group_versions();
+    for served in REVIEWS.iter().map(|r| (r.group, r.version)) {
         if !found.contains(&served) {
             found.push(served);
         }
@@ -267,7 +275,8 @@ mod tests {
         for list in [aggregated(true), aggregated(false)] {
             for item in list["items"].as_array().unwrap() {
                 let group = item["metadata"]["name"].as_str().unwrap_or_default();
-                for r in item["versions"][0]["resources"].as_array().unwrap() {
+                let versions = item["versions"].as_array().unwrap().iter();
+                for r in versions.flat_map(|v| v["resources"].as_array().unwrap()) {
                     let name = r["resource"].as_str().unwrap();
                     aggregate.push((group.to_owned(), name.to_owned(), r["verbs"].clone()));
                     for s in r["subresources"].as_array().unwrap_or(&Vec::new()) {
@@ -286,7 +295,7 @@ mod tests {
     fn deployments_are_described_as_upstream_does() {
         let apps = resources("apps", "v1");
         assert_eq!(apps["groupVersion"], "apps/v1");
-        let deployments = &apps["resources"][0];
+        let deployments = apps["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments").unwrap();
         assert_eq!(deployments["singularName"], "deployment");
         assert_eq!(deployments["shortNames"], json!(["deploy"]));
         assert_eq!(deployments["categories"], json!(["all"]));
@@ -298,10 +307,14 @@ mod tests {
     fn named_groups_are_listed_with_their_versions() {
         let groups = groups();
         let names: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
-        assert_eq!(
-            names,
-            ["apps", "coordination.k8s.io", "discovery.k8s.io", "authentication.k8s.io", "authorization.k8s.io"]
-        );
+        let first = ["apps", "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy"];
+        assert_eq!(names[..6], first, "core is not among them");
+        let last = ["events.k8s.io", "authentication.k8s.io", "authorization.k8s.io"];
+        assert_eq!(names[names.len() - 3..], last);
+        let autoscaling = group("autoscaling");
+        let versions: Vec<_> = autoscaling["versions"].as_array().unwrap().iter().map(|v| &v["version"]).collect();
+        assert_eq!(versions, ["v2", "v1"]);
+        assert_eq!(autoscaling["preferredVersion"]["version"], "v2");
         assert_eq!(group("apps")["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(!verbs(&NAMESPACE).contains(&"deletecollection"));
     }

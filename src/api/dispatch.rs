@@ -166,8 +166,13 @@ impl Api {
 
     async fn subresource(&self, key: Key, subresource: Subresource, call: Call) -> Result<Response<Body>, Status> {
         match (subresource, &call.head.method) {
-            (Subresource::Status, &Method::GET) => read::get(self, &key, &call.head.headers, &call.params).await,
+            (Subresource::Status | Subresource::Approval, &Method::GET) => {
+                read::get(self, &key, &call.head.headers, &call.params).await
+            }
             (Subresource::Status, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Status, call).await,
+            (Subresource::Approval, &Method::PUT | &Method::PATCH) => {
+                write::change(self, &key, Part::Approval, call).await
+            }
             (Subresource::Scale, &Method::GET) => read::scale(self, &key, &call.head.headers),
             (Subresource::Scale, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Scale, call).await,
             (Subresource::Log, &Method::GET) => logs::log(self, &key, &call.params, now()).await,

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::ids::Revision;
-use crate::object::{Kind, json};
+use crate::object::{Kind, json, view};
 use crate::store::Entry;
 use crate::time::Wall;
 
@@ -47,6 +47,11 @@ impl Lens {
         Ok(Self { kind, wanted: negotiate(headers, OBJECTS)?, include: Include::parse(params)?, now })
     }
 
+    /// Returns the kind as which objects are shown.
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
     /// Returns how documents are written.
     pub fn form(&self) -> Form {
         self.wanted.form
@@ -74,6 +79,14 @@ impl Lens {
                     out.extend(json::write(&table::partial_metadata(&e.value())));
                 });
             }
+            View::Whole | View::Aggregated if self.kind.is_view() => {
+                let kind = format!("{}List", self.kind.kind);
+                write_list_head(&mut body, &kind, &self.kind.api_version(), meta);
+                let head = json::head(self.kind);
+                write_items(&mut body, entries, |out, e| {
+                    json::write_item(out, &head, &json::write(&view::show(self.kind, e.value())));
+                });
+            }
             View::Whole | View::Aggregated => {
                 let kind = format!("{}List", self.kind.kind);
                 write_list_head(&mut body, &kind, &self.kind.api_version(), meta);
@@ -88,7 +101,7 @@ impl Lens {
 
     /// Appends one object in JSON. `columns` says whether a table describes its columns.
     pub fn write_entry(&self, out: &mut Vec<u8>, entry: &Entry, columns: bool) {
-        if self.wanted.view == View::Whole {
+        if self.wanted.view == View::Whole && !self.kind.is_view() {
             return out.extend_from_slice(&entry.json);
         }
         self.write_object(out, &entry.value(), columns);
@@ -97,6 +110,7 @@ impl Lens {
     /// Appends one object that is not shown as it is.
     pub fn write_object(&self, out: &mut Vec<u8>, object: &Value, columns: bool) {
         out.extend(match self.wanted.view {
+            View::Whole if self.kind.is_view() => json::write(&view::show(self.kind, object.clone())),
             View::Whole => json::write(object),
             View::Table => {
                 let row = table::row(self.kind, object, self.include, self.now);

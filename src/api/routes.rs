@@ -1,6 +1,6 @@
 //! What a path means.
 
-use crate::object::kinds::{self, KINDS, Subresource};
+use crate::object::kinds::{self, SERVED, Subresource};
 use crate::object::{Key, Kind};
 
 use super::params::decode;
@@ -99,7 +99,7 @@ fn group_version<'a, 'b>(segments: &'a [&'b str]) -> Option<(&'static str, &'sta
 
 /// Every group with its version, once for each kind in it.
 fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
-    KINDS.iter().map(|k| (k.group, k.version)).chain(REVIEWS.iter().map(|r| (r.group, r.version)))
+    SERVED.iter().map(|k| (k.group, k.version)).chain(REVIEWS.iter().map(|r| (r.group, r.version)))
 }
 
 fn review(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> Option<Route> {
@@ -143,6 +143,7 @@ fn subresource(name: &str) -> Option<Subresource> {
     match name {
         "status" => Some(Subresource::Status),
         "scale" => Some(Subresource::Scale),
+        "approval" => Some(Subresource::Approval),
         "log" => Some(Subresource::Log),
         "exec" => Some(Subresource::Exec),
         "attach" => Some(Subresource::Attach),
@@ -156,6 +157,7 @@ pub fn subresource_name(subresource: Subresource) -> &'static str {
     match subresource {
         Subresource::Status => "status",
         Subresource::Scale => "scale",
+        Subresource::Approval => "approval",
         Subresource::Log => "log",
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",

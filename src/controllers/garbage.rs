@@ -55,7 +55,7 @@ fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {
     if kind.namespaced && namespace.is_empty() {
         return false;
     }
-    let key = Key::new(kind, if kind.namespaced { namespace } else { "" }, text("name"));
+    let key = Key::new(kind.stored(), if kind.namespaced { namespace } else { "" }, text("name"));
     let uid: Option<Uid> = text("uid").parse().ok();
     match view.get(&key) {
         Some(owner) => uid.is_none_or(|uid| owner.uid != uid && view.is_buried(uid)),

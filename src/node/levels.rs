@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::election::{self, ProposalId};
 use crate::features::{self, Feature};
 use crate::ids::NodeId;
+use crate::store::{Change, Rejected};
 use crate::time::Now;
 
 use super::Node;
@@ -37,6 +38,21 @@ impl Node {
     /// Tells whether all members, now and later, understand something.
     pub fn may_use(&self, feature: Feature) -> bool {
         feature.is_in(self.level())
+    }
+
+    /// Refuses a new object of a kind that members of the cluster cannot read.
+    pub(super) fn check_kind(&self, change: &Change) -> Result<(), Rejected> {
+        match change {
+            Change::Create { key, .. } if key.kind.since > self.level() => {
+                let (kind, since, level) = (key.kind.kind, key.kind.since, self.level());
+                let message = format!(
+                    "{kind} came with feature level {since} and the cluster's is {level}: it rises once all members run a \
+                     build that knows it"
+                );
+                Err(Rejected::Unavailable { message })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the least level of a new member: the cluster's, or what that is about to become.

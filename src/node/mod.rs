@@ -408,6 +408,7 @@ impl Node {
         change: Change,
         waiter: Waiter,
     ) -> Result<(), Rejected> {
+        self.check_kind(&change)?;
         if self.is_decided(change.key()) {
             return self.ask_for_lease(now, change, waiter);
         }

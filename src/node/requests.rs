@@ -12,6 +12,9 @@ impl Node {
             let message = "this node was away for too long and is taking the cluster's state: try again".into();
             return self.answers.push((id, Err(Rejected::Unavailable { message })));
         }
+        if let Err(rejected) = self.check_kind(&request.change) {
+            return self.answers.push((id, Err(rejected)));
+        }
         let result = if request.dry_run && self.is_decided(request.change.key()) {
             self.try_on_lease(now, request.change).map(|c| self.answers.push((id, Ok(c))))
         } else if request.dry_run {

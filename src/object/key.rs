@@ -29,10 +29,16 @@ impl Key {
         Self::new(kind, String::new(), name)
     }
 
+    /// Returns the key under which the object is stored, if this is that of a view.
+    #[must_use]
+    pub fn stored(&self) -> Self {
+        Self { kind: self.kind.stored(), ..self.clone() }
+    }
+
     /// Reads the key of `object` from its apiVersion, kind and metadata. `None` for a kind that is not served
     /// or an object without a name.
     pub fn of(object: &Value) -> Option<Self> {
-        let kind = kinds::by_api_version(object["apiVersion"].as_str()?, object["kind"].as_str()?)?;
+        let kind = kinds::by_api_version(object["apiVersion"].as_str()?, object["kind"].as_str()?)?.stored();
         let namespace = if kind.namespaced { object["metadata"]["namespace"].as_str()? } else { "" };
         Some(Self::new(kind, namespace, object["metadata"]["name"].as_str()?))
     }

@@ -1,14 +1,22 @@
-//! The table of kinds: adding a kind to Skein starts, and mostly ends, here.
+//! The table of kinds: adding a kind to Skein starts, and mostly ends, in `kinds/table.rs`.
+//!
+//! A kind may be served in several forms, as HorizontalPodAutoscalers of two versions and Events of two groups are. One is
+//! the *stored* kind, which keys, the store and controllers know; the others are *views* of it (`object::view`), which only
+//! the API's edge knows.
+
+mod table;
 
 use std::cmp::Ordering;
 use std::fmt;
+
+pub use table::*;
 
 /// One served kind, as discovery describes it.
 #[derive(Debug)]
 pub struct Kind {
     /// API group; empty for core.
     pub group: &'static str,
-    /// The one served version.
+    /// The version.
     pub version: &'static str,
     /// CamelCase singular, as in manifests.
     pub kind: &'static str,
@@ -26,6 +34,15 @@ pub struct Kind {
     pub subresources: &'static [Subresource],
     /// The key of its definition in the upstream schema.
     pub definition: &'static str,
+    /// The kind as which its objects are stored, if that is another.
+    pub view_of: Option<&'static Kind>,
+    /// Whether DELETE answers with the object that is gone, and not with a Status.
+    pub is_shown_when_deleted: bool,
+    /// Whether its objects are meant to make something happen and nothing of ours acts on them yet: who creates one is
+    /// warned.
+    pub is_inert: bool,
+    /// The feature level with which it came: older builds cannot read its records.
+    pub since: u32,
 }
 
 /// A part of an object, or a thing done to it, with a URL of its own.
@@ -35,6 +52,8 @@ pub enum Subresource {
     Status,
     /// `/scale`: the replica count in autoscaling/v1 form.
     Scale,
+    /// `/approval` of a CertificateSigningRequest: the conditions that decide about it.
+    Approval,
     /// `/log` of a Pod.
     Log,
     /// `/exec` of a Pod: a command in a container.
@@ -49,6 +68,21 @@ impl Kind {
     /// Returns `group/version`, or the version alone for core.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Returns the kind as which its objects are stored.
+    pub fn stored(&'static self) -> &'static Kind {
+        self.view_of.unwrap_or(self)
+    }
+
+    /// Tells whether it is the form of another kind.
+    pub fn is_view(&self) -> bool {
+        self.view_of.is_some()
+    }
+
+    /// Says what a client is to know that creates an object on which nothing acts.
+    pub fn warning(&self) -> Option<String> {
+        self.is_inert.then(|| format!("{} is stored, but nothing acts on it yet", self.kind))
     }
 
     /// Tells whether `subresource` is served for this kind.
@@ -95,76 +129,51 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Finds a served kind by its place in a URL.
-pub fn by_plural(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
+/// Returns the served group versions. The versions of a group are together, the preferred one first.
+pub fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for (group, version) in SERVED.iter().map(|kind| (kind.group, kind.version)) {
+        if !found.contains(&(group, version)) {
+            let after = found.iter().rposition(|(g, _)| *g == group).map_or(found.len(), |at| at + 1);
+            found.insert(after, (group, version));
+        }
+    }
+    found
 }
 
-/// Finds a served kind by a manifest's `apiVersion` and `kind`.
+/// Finds a served kind, perhaps a view, by its place in a URL.
+pub fn by_plural(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    SERVED.iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
+}
+
+/// Finds a served kind, perhaps a view, by a manifest's `apiVersion` and `kind`.
 pub fn by_api_version(api_version: &str, kind: &str) -> Option<&'static Kind> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    KINDS.iter().copied().find(|k| k.group == group && k.version == version && k.kind == kind)
-}
-
-use Subresource::{Attach, Exec, Log, PortForward, Scale, Status};
-
-macro_rules! kinds {
-    ($($name:ident = $kind:expr;)*) => {
-        $(#[doc = concat!("The kind `", stringify!($name), "`.")] pub static $name: Kind = $kind;)*
-        /// Every served kind, in the order in which discovery lists them.
-        pub static KINDS: &[&Kind] = &[$(&$name),*];
-    };
-}
-
-kinds! {
-    CONFIG_MAP = Kind { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps", singular: "configmap",
-        short_names: &["cm"], categories: &[], namespaced: true, subresources: &[],
-        definition: "io.k8s.api.core.v1.ConfigMap" };
-    EVENT = Kind { group: "", version: "v1", kind: "Event", plural: "events", singular: "event",
-        short_names: &["ev"], categories: &[], namespaced: true, subresources: &[],
-        definition: "io.k8s.api.core.v1.Event" };
-    NAMESPACE = Kind { group: "", version: "v1", kind: "Namespace", plural: "namespaces", singular: "namespace",
-        short_names: &["ns"], categories: &[], namespaced: false, subresources: &[Status],
-        definition: "io.k8s.api.core.v1.Namespace" };
-    NODE = Kind { group: "", version: "v1", kind: "Node", plural: "nodes", singular: "node",
-        short_names: &["no"], categories: &[], namespaced: false, subresources: &[Status],
-        definition: "io.k8s.api.core.v1.Node" };
-    POD = Kind { group: "", version: "v1", kind: "Pod", plural: "pods", singular: "pod",
-        short_names: &["po"], categories: &["all"], namespaced: true, subresources: &[Status, Log, Exec, Attach, PortForward],
-        definition: "io.k8s.api.core.v1.Pod" };
-    SECRET = Kind { group: "", version: "v1", kind: "Secret", plural: "secrets", singular: "secret",
-        short_names: &[], categories: &[], namespaced: true, subresources: &[],
-        definition: "io.k8s.api.core.v1.Secret" };
-    SERVICE_ACCOUNT = Kind { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts",
-        singular: "serviceaccount", short_names: &["sa"], categories: &[], namespaced: true, subresources: &[],
-        definition: "io.k8s.api.core.v1.ServiceAccount" };
-    SERVICE = Kind { group: "", version: "v1", kind: "Service", plural: "services", singular: "service",
-        short_names: &["svc"], categories: &["all"], namespaced: true, subresources: &[Status],
-        definition: "io.k8s.api.core.v1.Service" };
-    DEPLOYMENT = Kind { group: "apps", version: "v1", kind: "Deployment", plural: "deployments",
-        singular: "deployment", short_names: &["deploy"], categories: &["all"], namespaced: true,
-        subresources: &[Status, Scale], definition: "io.k8s.api.apps.v1.Deployment" };
-    REPLICA_SET = Kind { group: "apps", version: "v1", kind: "ReplicaSet", plural: "replicasets",
-        singular: "replicaset", short_names: &["rs"], categories: &["all"], namespaced: true,
-        subresources: &[Status, Scale], definition: "io.k8s.api.apps.v1.ReplicaSet" };
-    LEASE = Kind { group: "coordination.k8s.io", version: "v1", kind: "Lease", plural: "leases", singular: "lease",
-        short_names: &[], categories: &[], namespaced: true, subresources: &[],
-        definition: "io.k8s.api.coordination.v1.Lease" };
-    ENDPOINT_SLICE = Kind { group: "discovery.k8s.io", version: "v1", kind: "EndpointSlice",
-        plural: "endpointslices", singular: "endpointslice", short_names: &[], categories: &[], namespaced: true,
-        subresources: &[], definition: "io.k8s.api.discovery.v1.EndpointSlice" };
+    SERVED.iter().copied().find(|k| k.group == group && k.version == version && k.kind == kind)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::schema;
 
     #[test]
     fn kinds_are_found_both_ways() {
-        for kind in KINDS {
+        for kind in SERVED {
             assert_eq!(by_plural(kind.group, kind.version, kind.plural), Some(*kind));
             assert_eq!(by_api_version(&kind.api_version(), kind.kind), Some(*kind));
+            assert!(schema::definition(kind.definition).is_some(), "{}", kind.definition);
+            assert!(KINDS.contains(&kind.stored()));
         }
         assert_eq!(by_plural("", "v1", "potatoes"), None);
+        assert!(KINDS.iter().all(|kind| !kind.is_view()) && KINDS.len() < SERVED.len());
+    }
+
+    #[test]
+    fn a_kind_that_acts_is_no_inert_one() {
+        for kind in [&POD, &DEPLOYMENT, &REPLICA_SET, &SERVICE, &NAMESPACE, &CONFIG_MAP, &LEASE] {
+            assert_eq!(kind.warning(), None);
+        }
+        assert_eq!(STATEFUL_SET.warning().as_deref(), Some("StatefulSet is stored, but nothing acts on it yet"));
     }
 }

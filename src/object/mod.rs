@@ -30,4 +30,5 @@ pub mod patch;
 pub mod protobuf;
 pub mod raw;
 pub mod schema;
+pub mod view;
 pub mod write;

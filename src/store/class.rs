@@ -17,7 +17,7 @@
 
 use serde_json::{Value, json};
 
-use crate::object::{Key, Kind, kinds};
+use crate::object::{Key, Kind, defaults, kinds};
 
 use super::change::Author;
 
@@ -113,8 +113,14 @@ pub fn atoms(kind: &Kind) -> &'static [Atom] {
     const DEPLOYMENT: &[Atom] = &[Atom { path: &["spec", "selector"], except: &[] }];
     const REPLICA_SET: &[Atom] =
         &[Atom { path: &["spec", "selector"], except: &[] }, Atom { path: &["spec", "template"], except: &[] }];
+    const JOB: &[Atom] =
+        &[Atom { path: &["spec", "selector"], except: &[] }, Atom { path: &["spec", "template"], except: &[] }];
     if *kind == kinds::POD {
         POD
+    } else if *kind == kinds::JOB {
+        JOB
+    } else if [&kinds::STATEFUL_SET, &kinds::DAEMON_SET, &kinds::POD_DISRUPTION_BUDGET].contains(&kind) {
+        DEPLOYMENT
     } else if *kind == kinds::DEPLOYMENT {
         DEPLOYMENT
     } else if *kind == kinds::REPLICA_SET {
@@ -131,7 +137,26 @@ pub fn is_set(path: &[&str]) -> bool {
 
 /// Tells whether objects of a kind show `metadata.generation`.
 pub fn has_generation(kind: &Kind) -> bool {
-    [&kinds::POD, &kinds::DEPLOYMENT, &kinds::REPLICA_SET].contains(&kind)
+    // Upstream's strategies number the changes of these; of some, all but the metadata is their spec.
+    const COUNTED: [&Kind; 16] = [
+        &kinds::POD,
+        &kinds::REPLICATION_CONTROLLER,
+        &kinds::DAEMON_SET,
+        &kinds::DEPLOYMENT,
+        &kinds::REPLICA_SET,
+        &kinds::STATEFUL_SET,
+        &kinds::CRON_JOB,
+        &kinds::JOB,
+        &kinds::INGRESS,
+        &kinds::INGRESS_CLASS,
+        &kinds::NETWORK_POLICY,
+        &kinds::POD_DISRUPTION_BUDGET,
+        &kinds::MUTATING_WEBHOOK_CONFIGURATION,
+        &kinds::VALIDATING_ADMISSION_POLICY,
+        &kinds::VALIDATING_ADMISSION_POLICY_BINDING,
+        &kinds::VALIDATING_WEBHOOK_CONFIGURATION,
+    ];
+    COUNTED.contains(&kind)
 }
 
 /// Tells whether an object stands for data that is elsewhere. One that gives its name to an older one is kept whole,
@@ -155,7 +180,8 @@ pub fn first_status(kind: &Kind) -> Option<Value> {
     } else if *kind == kinds::REPLICA_SET {
         Some(json!({"replicas": 0}))
     } else {
-        (*kind == kinds::DEPLOYMENT || *kind == kinds::NODE).then(|| json!({}))
+        let empty = || (*kind == kinds::DEPLOYMENT || *kind == kinds::NODE).then(|| json!({}));
+        defaults::empty_status(kind).or_else(empty)
     }
 }
 

@@ -3,10 +3,17 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 use skein::object::Kind;
-use skein::object::kinds::KINDS;
+use skein::object::kinds::SERVED;
 
 use crate::cluster::{Cluster, deployment, pod_spec, version};
 use crate::watching::{Watch, assert_is_a_life};
+
+/// A PKCS #10 request for `CN=ada`, in PEM and base64.
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlISU1IQUNBUUF3RGpFTU1Bb0dBMVVFQXd3RFlXUmhNRmt3RXdZSEtvWkl6aj\
+    BDQVFZSUtvWkl6ajBEQVFjRApRZ0FFWXN4S3pxb1FwaCs1N1lZRERHdDJsQ3VCa1AxL2JEUVE1dmgrYk82RFZvWFJDSVo4anBLMW5VRlFmc1BF\
+    Cjczb1BYT0dBQU15SkhJWFp5K21uSituelRhQUFNQW9HQ0NxR1NNNDlCQU1DQTBnQU1FVUNJUUNFV0UrK1crQWoKYjBCL0ZBLzhHdXFQd3h4WT\
+    NhdEN2SjNTVFZpVDdidkcrUUlnZEprTEJ2UDlCZUdpZmFoVGJuNHlpTXRkbStXMApMdjdCSm53ODJLMmlTek09Ci0tLS0tRU5EIENFUlRJRklD\
+    QVRFIFJFUVVFU1QtLS0tLQo=";
 
 /// An object of a kind, and the field that the tests change.
 struct Sample {
@@ -16,12 +23,23 @@ struct Sample {
     values: [Value; 5],
 }
 
+/// What the sample is called.
+fn name(kind: &Kind) -> &'static str {
+    if kind.kind == "IPAddress" { "192.0.2.9" } else { "sample" }
+}
+
 fn sample(kind: &Kind) -> Sample {
     let text = || ["v0", "v1", "v2", "v3", "v4"].map(Value::from);
     let numbers = || [0, 1, 2, 3, 4].map(Value::from);
     let label = "/metadata/labels/step";
     let (field, values, body) = match kind.kind {
         "ConfigMap" => ("/data/k", text(), json!({"data": {"l": "kept"}})),
+        "Event" if kind.is_view() => {
+            let about = json!({"kind": "Pod", "namespace": "default", "name": "p", "apiVersion": "v1"});
+            let body = json!({"regarding": about, "reason": "Tested", "type": "Normal", "action": "Testing",
+                "eventTime": "2025-01-01T00:00:00.000000Z", "reportingController": "test.dev/it", "reportingInstance": "i"});
+            ("/note", text(), body)
+        }
         "Event" => {
             let about = json!({"kind": "Pod", "namespace": "default", "name": "p", "apiVersion": "v1"});
             ("/message", text(), json!({"involvedObject": about, "reason": "Tested", "type": "Normal"}))
@@ -40,11 +58,93 @@ fn sample(kind: &Kind) -> Sample {
             let endpoints = json!([{"addresses": ["192.0.2.7"]}]);
             (label, text(), json!({"addressType": "IPv4", "endpoints": endpoints, "ports": []}))
         }
-        other => panic!("a sample of kind {other} is missing here"),
+        other => match of_level_5(other) {
+            Some((field, body)) if field == label => (field, text(), body),
+            Some((field, body)) => (field, [1, 2, 3, 4, 5].map(Value::from), body),
+            None => panic!("a sample of kind {other} is missing here"),
+        },
     };
-    let identity = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "sample"}});
+    let name = name(kind);
+    let identity = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": name}});
     let manifest = merged(merged(identity, &body), &nested(field, &values[0]));
     Sample { manifest, field, values }
+}
+
+/// The field to change, a number if it is no label, and the body of the kinds that feature level 5 brought.
+fn of_level_5(kind: &str) -> Option<(&'static str, Value)> {
+    let label = "/metadata/labels/step";
+    let labels = json!({"app": "none"});
+    let template = deployment("sample", 0)["spec"]["template"].clone();
+    let selector = deployment("sample", 0)["spec"]["selector"].clone();
+    let job = json!({"suspend": true, "template": {"spec": merged(pod_spec(), &json!({"restartPolicy": "Never"}))}});
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let webhook = json!({"name": "a.test.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        "clientConfig": {"url": "https://test.dev/hook"}});
+    let role = json!({"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]});
+    let bind = |kind: &str| {
+        json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "r"},
+        "subjects": [{"kind": "User", "name": "ada", "apiGroup": "rbac.authorization.k8s.io"}]})
+    };
+    let signer = json!({"request": REQUEST, "signerName": "test.dev/signer", "usages": ["client auth"]});
+    Some(match kind {
+        "Endpoints" => (label, json!({"subsets": [{"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 80}]}]})),
+        "LimitRange" => (label, json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}}]}})),
+        "PersistentVolumeClaim" => (label, json!({"spec": claim})),
+        "PersistentVolume" => {
+            let spec =
+                json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}});
+            (label, json!({"spec": spec}))
+        }
+        "PodTemplate" => (label, json!({"template": template})),
+        "ReplicationController" => ("/spec/minReadySeconds", json!({"spec": {"replicas": 0, "template": template}})),
+        "ResourceQuota" => (label, json!({"spec": {"hard": {"pods": "3"}}})),
+        "ControllerRevision" => ("/revision", json!({"data": {"spec": {}}})),
+        "DaemonSet" => ("/spec/minReadySeconds", json!({"spec": {"selector": selector, "template": template}})),
+        "StatefulSet" => {
+            ("/spec/minReadySeconds", json!({"spec": {"serviceName": "s", "selector": selector, "template": template}}))
+        }
+        "HorizontalPodAutoscaler" => (
+            "/spec/maxReplicas",
+            json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web", "apiVersion": "apps/v1"}}}),
+        ),
+        "CronJob" => {
+            ("/spec/startingDeadlineSeconds", json!({"spec": {"schedule": "5 4 * * *", "jobTemplate": {"spec": job}}}))
+        }
+        "Job" => ("/spec/parallelism", json!({"spec": job})),
+        "CertificateSigningRequest" => (label, json!({"spec": signer})),
+        "IngressClass" => (label, json!({"spec": {"controller": "test.dev/it"}})),
+        "Ingress" => (label, json!({"spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}})),
+        "IPAddress" => {
+            (label, json!({"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}}))
+        }
+        "NetworkPolicy" => (label, json!({"spec": {"podSelector": {"matchLabels": labels}}})),
+        "ServiceCIDR" => (label, json!({"spec": {"cidrs": ["198.51.100.0/24"]}})),
+        "PodDisruptionBudget" => ("/spec/minAvailable", json!({"spec": {"selector": {"matchLabels": labels}}})),
+        "ClusterRoleBinding" => (label, bind("ClusterRole")),
+        "RoleBinding" => (label, bind("Role")),
+        "ClusterRole" | "Role" => (label, role),
+        "CSIDriver" => (label, json!({"spec": {}})),
+        "CSINode" => (label, json!({"spec": {"drivers": []}})),
+        "CSIStorageCapacity" => (label, json!({"storageClassName": "fast"})),
+        "StorageClass" => (label, json!({"provisioner": "test.dev/it"})),
+        "VolumeAttachment" => (
+            label,
+            json!({"spec": {"attacher": "test.dev", "nodeName": "n1", "source": {"persistentVolumeName": "v"}}}),
+        ),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => (label, json!({"webhooks": [webhook]})),
+        "ValidatingAdmissionPolicy" => {
+            let rule =
+                json!({"apiGroups": ["test.dev"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["x"]});
+            let spec = json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "true"}]});
+            (label, json!({"spec": spec}))
+        }
+        "ValidatingAdmissionPolicyBinding" => {
+            (label, json!({"spec": {"policyName": "p.test.dev", "validationActions": ["Deny"]}}))
+        }
+        "PriorityClass" => (label, json!({"value": 7})),
+        "RuntimeClass" => (label, json!({"handler": "runc"})),
+        _ => return None,
+    })
 }
 
 /// Lays one document over another.
@@ -85,7 +185,8 @@ async fn settled(cluster: &Cluster, path: &str) -> Value {
 async fn lives(cluster: &Cluster, kind: &'static Kind) {
     let Sample { manifest, field, values } = sample(kind);
     let all = collection(kind, "default");
-    let one = format!("{all}/sample");
+    let name = name(kind);
+    let one = format!("{all}/{name}");
     let mut watch = Watch::of(cluster, &all).await;
 
     assert_eq!(cluster.get(&one).await.0, 404, "{kind}");
@@ -94,7 +195,7 @@ async fn lives(cluster: &Cluster, kind: &'static Kind) {
     assert_eq!((code, &status["reason"]), (409, &json!("AlreadyExists")), "{kind}");
     let read = settled(cluster, &one).await;
     assert_eq!((&read["metadata"]["uid"], read.pointer(field)), (&made["metadata"]["uid"], Some(&values[0])), "{kind}");
-    assert_eq!(names(&cluster.get(&all).await.1).iter().filter(|n| **n == "sample").count(), 1, "{kind}");
+    assert_eq!(names(&cluster.get(&all).await.1).iter().filter(|n| **n == name).count(), 1, "{kind}");
 
     let op = json!([{"op": "replace", "path": field, "value": values[1]}]);
     let patches = [("json", op), ("merge", nested(field, &values[2])), ("strategic-merge", nested(field, &values[3]))];
@@ -116,10 +217,10 @@ async fn lives(cluster: &Cluster, kind: &'static Kind) {
 
     assert_eq!(cluster.delete(&one).await.0, 200, "{kind}");
     cluster.until_gone(&one).await;
-    assert!(!names(&cluster.get(&all).await.1).contains(&"sample"), "{kind}");
+    assert!(!names(&cluster.get(&all).await.1).contains(&name), "{kind}");
     assert_eq!(cluster.delete(&one).await.0, 404, "{kind}");
 
-    let events = watch.life_of("sample").await;
+    let events = watch.life_of(name).await;
     assert_is_a_life(&events);
     let mut seen: Vec<&Value> = events.iter().filter_map(|event| event["object"].pointer(field)).collect();
     seen.dedup();
@@ -129,7 +230,7 @@ async fn lives(cluster: &Cluster, kind: &'static Kind) {
 #[tokio::test]
 async fn every_kind_lives_and_dies() {
     let cluster = Cluster::new().await;
-    for kind in KINDS {
+    for kind in SERVED {
         lives(&cluster, kind).await;
     }
 }
@@ -137,10 +238,10 @@ async fn every_kind_lives_and_dies() {
 #[tokio::test]
 async fn a_dry_run_of_every_kind_leaves_no_trace() {
     let cluster = Cluster::new().await;
-    for kind in KINDS {
+    for kind in SERVED {
         let Sample { manifest, field, values } = sample(kind);
         let all = collection(kind, "default");
-        let (one, dry) = (format!("{all}/sample"), "dryRun=All");
+        let (one, dry) = (format!("{all}/{}", name(kind)), "dryRun=All");
         let (code, made) = cluster.post(&format!("{all}?{dry}"), &manifest).await;
         assert_eq!((code, made.pointer(field)), (201, Some(&values[0])), "{kind}: {made}");
         assert_eq!(cluster.get(&one).await.0, 404, "{kind}");
@@ -153,6 +254,8 @@ async fn a_dry_run_of_every_kind_leaves_no_trace() {
         assert_eq!(cluster.put(&format!("{one}?{dry}"), &whole).await.0, 200, "{kind}");
         assert_eq!(cluster.delete(&format!("{one}?{dry}")).await.0, 200, "{kind}");
         assert_eq!(settled(&cluster, &one).await, before, "{kind}");
+        assert_eq!(cluster.delete(&one).await.0, 200, "{kind}");
+        cluster.until_gone(&one).await;
     }
 }
 

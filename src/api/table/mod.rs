@@ -10,7 +10,7 @@ mod workloads;
 
 use serde_json::{Value, json};
 
-use crate::object::Kind;
+use crate::object::{Kind, view};
 use crate::time::Wall;
 
 use super::params::Params;
@@ -68,7 +68,9 @@ const AGE: Column = text(
 /// For a kind that has no printer of its own.
 const PLAIN: Printer = Printer { columns: &[NAME, AGE], cells: |o, now| vec![name(o), age(o, now)] };
 
-fn printer(kind: &Kind) -> &'static Printer {
+/// Objects are printed from what is stored, in whichever form they are asked for.
+fn printer(kind: &'static Kind) -> &'static Printer {
+    let kind = kind.stored();
     match (kind.group, kind.plural) {
         ("", "pods") => &pods::PODS,
         ("", "nodes") => &nodes::NODES,
@@ -114,7 +116,7 @@ impl Include {
 }
 
 /// Makes a Table. `columns` may be left out after the first of a watch.
-pub fn document(kind: &Kind, metadata: &Value, rows: &[Value], columns: bool) -> Value {
+pub fn document(kind: &'static Kind, metadata: &Value, rows: &[Value], columns: bool) -> Value {
     let columns = if columns { column_definitions(kind) } else { Value::Null };
     json!({
         "kind": "Table",
@@ -125,7 +127,7 @@ pub fn document(kind: &Kind, metadata: &Value, rows: &[Value], columns: bool) ->
     })
 }
 
-fn column_definitions(kind: &Kind) -> Value {
+fn column_definitions(kind: &'static Kind) -> Value {
     let columns = printer(kind).columns.iter().map(|c| {
         json!({
             "name": c.name,
@@ -139,14 +141,14 @@ fn column_definitions(kind: &Kind) -> Value {
 }
 
 /// Makes the row of `object`.
-pub fn row(kind: &Kind, object: &Value, include: Include, now: Wall) -> Value {
+pub fn row(kind: &'static Kind, object: &Value, include: Include, now: Wall) -> Value {
     let printer = printer(kind);
     let cells = (printer.cells)(object, now);
     debug_assert_eq!(cells.len(), printer.columns.len(), "a cell a column");
     let shown = match include {
         Include::None => Value::Null,
         Include::Metadata => partial_metadata(object),
-        Include::Object => object.clone(),
+        Include::Object => view::show(kind, object.clone()),
     };
     let mut row = json!({"cells": cells, "object": shown});
     if kind == &crate::object::kinds::POD

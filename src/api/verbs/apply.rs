@@ -30,7 +30,7 @@ pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Respo
     let mut snapshots = api.handle.snapshots();
     for _ in 0..ATTEMPTS {
         let snapshot = snapshots.borrow_and_update().clone();
-        let entry = snapshot.get(key);
+        let entry = snapshot.get(&key.stored());
         if entry.is_none() && part != Part::Spec {
             return Err(Status::not_found(key));
         }
@@ -64,12 +64,12 @@ async fn commit(
     written: Written,
     dry_run: bool,
 ) -> Result<Committed, Rejected> {
-    let (key, mut object) = (key.clone(), written.object);
+    let (key, mut object) = (key.stored(), written.object);
     let Some(entry) = entry else {
         return api.handle.commit_for(user, Change::Create { key, object }, dry_run).await;
     };
     let when = Precondition::unchanged(entry);
-    if part != Part::Status {
+    if !part.is_status() {
         return api.handle.commit_for(user, Change::Update { key, object, when }, dry_run).await;
     }
     // A status is a register of its own: who owns what of it is noted in the metadata by a second change.

@@ -11,7 +11,7 @@ use crate::api::present::{self, Lens, ListMeta};
 use crate::api::status::{self, Details, Status};
 use crate::api::{Api, body, now};
 use crate::ids::{Revision, Uid};
-use crate::object::kinds::{NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT};
+use crate::object::kinds::NAMESPACE;
 use crate::object::{Key, Kind};
 use crate::store::{Change, Committed, DeleteOptions, Entry, Precondition, Propagation, Rejected};
 
@@ -19,9 +19,6 @@ use super::write::{ATTEMPTS, SHOWN_WITHIN};
 
 /// How many deletions of a collection are under way at once, so that they share a write to disk.
 const AT_ONCE: usize = 32;
-
-/// Kinds whose deletion is answered with the object; the others are answered with a `Status`.
-const ANSWERED_WITH_OBJECT: &[&Kind] = &[&POD, &SERVICE, &SERVICE_ACCOUNT];
 
 /// Namespaces that stay: the cluster itself lives in them (upstream: the NamespaceLifecycle admission plugin).
 const IMMORTAL: &[&str] = &["default", "kube-public", "kube-system"];
@@ -132,8 +129,8 @@ pub async fn delete(
 ) -> Result<Response<Body>, Status> {
     let lens = Lens::of(key.kind, headers, params, now())?;
     let options = Options::parse(headers, params, bytes)?;
-    let committed = commit(api, key, &options).await?;
-    if committed.removed && !ANSWERED_WITH_OBJECT.contains(&key.kind) {
+    let committed = commit(api, &key.stored(), &options).await?;
+    if committed.removed && !key.kind.is_shown_when_deleted {
         let details = Details { uid: committed.entry.uid.to_string(), ..Details::of(key) };
         return Ok(present::document(lens.form(), StatusCode::OK, status::success(&details)));
     }
@@ -157,7 +154,7 @@ pub async fn collection(
     let options = Options::parse(headers, params, bytes)?;
     let filter = Filter::parse(kind, params)?;
     let snapshot = api.handle.snapshot();
-    let entries: Vec<_> = snapshot.list(kind, namespace).filter(|e| filter.matches(e)).cloned().collect();
+    let entries: Vec<_> = snapshot.list(kind.stored(), namespace).filter(|e| filter.matches(e)).cloned().collect();
     let deletions: Vec<_> = entries.iter().map(|entry| commit_if_there(api, &entry.key, &options)).collect();
     let deleted: Vec<_> = futures_util::stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
     let meta = ListMeta { revision: api.handle.snapshot().revision(), ..ListMeta::default() };

@@ -28,7 +28,7 @@ const FRESH_WITHIN: Duration = Duration::from_secs(3);
 pub async fn get(api: &Api, key: &Key, headers: &HeaderMap, params: &Params) -> Result<Response<Body>, Status> {
     let lens = Lens::of(key.kind, headers, params, now())?;
     let snapshot = fresh(api, revision(params)?).await?;
-    let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
+    let entry = snapshot.get(&key.stored()).ok_or_else(|| Status::not_found(key))?;
     Ok(lens.object(StatusCode::OK, entry))
 }
 
@@ -55,7 +55,7 @@ pub async fn collection(
     params: &Params,
 ) -> Result<Response<Body>, Status> {
     let lens = Lens::of(kind, headers, params, now())?;
-    let scope = Scope { kind, namespace, filter: Filter::parse(kind, params)? };
+    let scope = Scope { kind: kind.stored(), namespace, filter: Filter::parse(kind, params)? };
     if params.flag("watch") {
         let options = Options::parse(params)?;
         if options.needs_fresh() {

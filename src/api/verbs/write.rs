@@ -93,10 +93,10 @@ pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call)
         let suffix = write::suffix(SysRng.try_next_u64().map_err(Status::internal)?);
         let written = write::create(kind, namespace, &bytes, &media, options.validation, &suffix);
         let mut written = written.map_err(|e| refused(e, &Key::new(kind, namespace, "")))?;
-        write::note(kind, None, &mut written.object, &options.by(Part::Spec));
+        write::note(kind.stored(), None, &mut written.object, &options.by(Part::Spec));
         let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
         let generated = attempt < NAMES && name.ends_with(&suffix);
-        let key = Key::new(kind, namespace, name);
+        let key = Key::new(kind.stored(), namespace, name);
         let change = Change::Create { key, object: written.object };
         match api.handle.commit_for(&call.user, change, options.dry_run).await {
             Err(Rejected::AlreadyExists { .. }) if generated => {}
@@ -131,8 +131,8 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
             None => write::update(key.kind, current, &bytes, &media, part, options.validation),
         }?;
         // A status is a register of its own, into which nothing else goes.
-        if part != Part::Status {
-            write::note(key.kind, Some(current), &mut written.object, &options.by(part));
+        if !part.is_status() {
+            write::note(key.kind.stored(), Some(current), &mut written.object, &options.by(part));
         }
         Ok(written)
     };
@@ -143,7 +143,7 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
 /// Answers a write of a part with what that part is.
 pub(super) fn shown(lens: &Lens, part: Part, code: StatusCode, committed: &Committed) -> Response<Body> {
     match part {
-        Part::Spec | Part::Status => lens.object(code, &committed.entry),
+        Part::Spec | Part::Status | Part::Approval => lens.object(code, &committed.entry),
         Part::Scale => present::document(lens.form(), code, json::write(&write::scale(&committed.entry.value()))),
     }
 }
@@ -171,15 +171,15 @@ async fn modify(
     let mut snapshots = api.handle.snapshots();
     for _ in 0..ATTEMPTS {
         let snapshot = snapshots.borrow_and_update().clone();
-        let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
+        let entry = snapshot.get(&key.stored()).ok_or_else(|| Status::not_found(key))?;
         let written = compute(&entry.value()).map_err(|e| refused(e, key))?;
         if written.revision.is_some_and(|r| r != entry.revision) {
             break;
         }
-        let (key, mut object, when) = (key.clone(), written.object, Precondition::unchanged(entry));
+        let (key, mut object, when) = (key.stored(), written.object, Precondition::unchanged(entry));
         let change = match part {
             Part::Spec | Part::Scale => Change::Update { key, object, when },
-            Part::Status => Change::Status { key, status: object["status"].take(), when },
+            Part::Status | Part::Approval => Change::Status { key, status: object["status"].take(), when },
         };
         match api.handle.commit_for(user, change, dry_run).await {
             Ok(committed) => return Ok((committed, written.warnings)),

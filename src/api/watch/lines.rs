@@ -40,7 +40,7 @@ pub enum Line {
 
 impl Line {
     /// Appends it. `columns` says whether a table describes its columns.
-    pub(super) fn write(&self, out: &mut Vec<u8>, kind: &Kind, lens: &Lens, columns: bool) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, lens: &Lens, columns: bool) {
         let word = match self {
             Self::Object { kind, .. } => kind.word(),
             Self::Bookmark { .. } => "BOOKMARK",
@@ -55,7 +55,7 @@ impl Line {
             }
             Self::Object { entry, revision, .. } => lens.write_object(out, &at_revision(entry, *revision), columns),
             Self::Bookmark { revision, initial_end } => {
-                lens.write_object(out, &bookmark(kind, *revision, *initial_end), columns);
+                lens.write_object(out, &bookmark(lens.kind(), *revision, *initial_end), columns);
             }
             Self::Error(status) => out.extend(status.json()),
         }

@@ -211,7 +211,7 @@ impl Reader {
     }
 
     fn write(&mut self, out: &mut Vec<u8>, line: &Line) {
-        line.write(out, self.watcher.scope.kind, &self.lens, !self.described);
+        line.write(out, &self.lens, !self.described);
         self.described = true;
     }
 }

@@ -77,6 +77,30 @@ pub fn initial_status(kind: &'static Kind, object: &Value) -> Option<Value> {
         k if *k == kinds::SERVICE => Some(json!({"loadBalancer": {}})),
         k if *k == kinds::REPLICA_SET => Some(json!({"replicas": 0})),
         k if *k == kinds::DEPLOYMENT => Some(json!({})),
+        _ => empty_status(kind),
+    }
+}
+
+/// Returns the status of an object about which nobody has said anything, for kinds that feature level 5 brought. What the
+/// schema requires is there: strict clients refuse to read an object without.
+pub fn empty_status(kind: &Kind) -> Option<Value> {
+    match (kind.group, kind.plural) {
+        ("", "persistentvolumes" | "persistentvolumeclaims") => Some(json!({"phase": "Pending"})),
+        ("", "replicationcontrollers") => Some(json!({"replicas": 0})),
+        ("", "resourcequotas") => Some(json!({})),
+        ("apps", "daemonsets") => Some(json!({
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+        })),
+        ("apps", "statefulsets") => Some(json!({"availableReplicas": 0, "replicas": 0})),
+        ("autoscaling", _) => Some(json!({"currentMetrics": null, "desiredReplicas": 0})),
+        ("networking.k8s.io", "ingresses") => Some(json!({"loadBalancer": {}})),
+        ("policy", _) => Some(json!({
+            "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+        })),
+        ("storage.k8s.io", "volumeattachments") => Some(json!({"attached": false})),
+        ("batch" | "certificates.k8s.io", _)
+        | ("networking.k8s.io", "servicecidrs")
+        | ("admissionregistration.k8s.io", "validatingadmissionpolicies") => Some(json!({})),
         _ => None,
     }
 }

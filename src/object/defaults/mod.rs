@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Kind, kinds};
 
 pub use carry::carry_over;
-pub use core::initial_status;
+pub use core::{empty_status, initial_status};
 
 /// Adds to `object` every default of its kind (upstream's `SetDefaults_*`, and what its admission adds for
 /// everybody). Unknown fields are kept; parts that have not the right shape are left for validation to name.

@@ -16,12 +16,12 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::kinds::KINDS;
+use super::kinds::{self, SERVED};
 use super::schema;
 
 /// Returns every served group version, the core group's first.
 pub fn group_versions() -> BTreeSet<(&'static str, &'static str)> {
-    KINDS.iter().map(|kind| (kind.group, kind.version)).collect()
+    kinds::group_versions().into_iter().collect()
 }
 
 /// Makes the index of `/openapi/v3`: where each group version's document is. The hash in its URL is that of its
@@ -43,7 +43,7 @@ pub fn document(group: &str, version: &str) -> Option<String> {
     if !group_versions().contains(&(group, version)) {
         return None;
     }
-    let kinds = KINDS.iter().filter(|kind| (kind.group, kind.version) == (group, version));
+    let kinds = SERVED.iter().filter(|kind| (kind.group, kind.version) == (group, version));
     let paths: Map<String, Value> = kinds.flat_map(|kind| paths::of(kind)).collect();
     let paths = Value::Object(paths).to_string();
     let info = json!({"title": "Kubernetes", "version": schema::VERSION});

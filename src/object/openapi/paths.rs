@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{parameters, root};
 use crate::object::Kind;
-use crate::object::kinds::{self, Subresource};
+use crate::object::kinds::Subresource;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
@@ -25,6 +25,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
     for subresource in kind.subresources {
         let (name, place) = match subresource {
             Subresource::Status => ("status", at("Status")),
+            Subresource::Approval => ("approval", at("Approval")),
             Subresource::Scale => ("scale", Place { shape: SCALE, ..at("Scale") }),
             Subresource::Log => ("log", at("Log")),
             Subresource::Exec => ("exec", at("Exec")),
@@ -37,7 +38,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 vec![("get", connect("Get", &place)), ("post", connect("Post", &place))]
             }
-            Subresource::Status | Subresource::Scale => {
+            Subresource::Status | Subresource::Scale | Subresource::Approval => {
                 vec![("get", read(&place)), ("put", replace(&place)), ("patch", patch(&place))]
             }
         };
@@ -62,16 +63,22 @@ struct Place {
 impl Place {
     /// Makes an operation's id, as `readAppsV1NamespacedDeploymentStatus`.
     fn id(&self, verb: &str, what: &str) -> String {
-        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
-        let group = group.split('.').next().unwrap_or(group);
-        let (group, version) = (capital(group), capital(self.kind.version));
+        let group: String = self.group_words().map(capital).collect();
+        let version = capital(self.kind.version);
         format!("{verb}{group}{version}{what}{}{}{}", self.scope, self.kind.kind, self.part)
+    }
+
+    /// The words of the group's name: of `rbac.authorization.k8s.io` the first two.
+    fn group_words(&self) -> impl Iterator<Item = &'static str> {
+        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
+        group.strip_suffix(".k8s.io").unwrap_or(group).split('.')
     }
 
     /// Starts an operation; the caller adds what is special.
     fn operation(&self, action: &str, id: &str, description: &str) -> Map<String, Value> {
-        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
-        let tag = format!("{}_{}", group.split('.').next().unwrap_or(group), self.kind.version);
+        let words = self.group_words().enumerate();
+        let group: String = words.map(|(at, word)| if at == 0 { word.to_owned() } else { capital(word) }).collect();
+        let tag = format!("{group}_{}", self.kind.version);
         let (group, version, kind) = match self.shape {
             SCALE => ("autoscaling", "v1", "Scale"),
             _ => (self.kind.group, self.kind.version, self.kind.kind),
@@ -176,10 +183,8 @@ fn patch(place: &Place) -> Value {
 }
 
 fn delete(place: &Place) -> Value {
-    // Upstream answers with the object for these, and with a Status for the rest.
-    let with_object = [&kinds::POD, &kinds::SERVICE, &kinds::SERVICE_ACCOUNT].contains(&place.kind);
     let status = format!("{META}.Status");
-    let shape = if with_object { place.shape } else { &status };
+    let shape = if place.kind.is_shown_when_deleted { place.shape } else { &status };
     let mut delete = place.operation("delete", &place.id("delete", ""), &place.text("delete a"));
     delete.insert("parameters".into(), parameters::query(parameters::DELETE));
     delete.insert("requestBody".into(), body(&["*/*"], &format!("{META}.DeleteOptions"), false));

@@ -37,7 +37,7 @@ fn every_document_parses_and_every_reference_resolves() {
             assert!(document["components"]["schemas"][name].is_object(), "{group}/{version}: {to}");
             count += 1;
         });
-        assert!(count > 50, "{group}/{version}: {count} references");
+        assert!(count > 40, "{group}/{version}: {count} references");
     }
 }
 
@@ -67,7 +67,7 @@ fn schemas_hold_nothing_that_openapi_v3_does_not_know() {
 #[test]
 fn kubectl_finds_its_parameters_on_the_patch_of_every_kind() {
     let documents = documents();
-    for kind in KINDS {
+    for kind in SERVED {
         let wanted = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let document = &documents[&(kind.group, kind.version)];
         let paths = document["paths"].as_object().unwrap();
@@ -90,7 +90,7 @@ fn every_kind_is_served_at_its_paths() {
     let methods = |item: &Value| -> Vec<String> {
         item.as_object().map(|m| m.keys().filter(|k| *k != "parameters").cloned().collect()).unwrap_or_default()
     };
-    for kind in KINDS {
+    for kind in SERVED {
         let paths = &document_of(kind)["paths"];
         let root = format!("/{}", root(kind.group, kind.version));
         let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
@@ -99,7 +99,9 @@ fn every_kind_is_served_at_its_paths() {
         assert_eq!(methods(&paths[format!("{list}/{{name}}")]), ["delete", "get", "patch", "put"], "{list}");
         let all = &paths[format!("{root}/{}", kind.plural)];
         assert!(methods(all).contains(&"get".to_owned()), "{kind}");
-        for (subresource, name) in [(Subresource::Status, "status"), (Subresource::Scale, "scale")] {
+        for (subresource, name) in
+            [(Subresource::Status, "status"), (Subresource::Scale, "scale"), (Subresource::Approval, "approval")]
+        {
             let served = methods(&paths[format!("{list}/{{name}}/{name}")]);
             let expected: &[&str] = if kind.has(subresource) { &["get", "patch", "put"] } else { &[] };
             assert_eq!(served, expected, "{kind}/{name}");

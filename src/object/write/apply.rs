@@ -6,7 +6,7 @@ use super::{Part, WriteError, Written, changed, made, meta, scale, set};
 use crate::object::decode::{self, FieldValidation};
 use crate::object::managed::{self, Applied, ApplyError, By};
 use crate::object::raw::Raw;
-use crate::object::{Key, Kind};
+use crate::object::{Key, Kind, view};
 
 /// The media type of what is applied; JSON is YAML too.
 pub const APPLY: &str = "application/apply-patch+yaml";
@@ -29,7 +29,12 @@ pub struct How<'a> {
 /// # Errors
 /// [`WriteError`], in upstream's words.
 pub fn apply(key: &Key, current: Option<&Value>, body: &[u8], how: How<'_>) -> Result<Written, WriteError> {
-    let (mut config, warnings) = read(key, body, how)?;
+    let (config, mut warnings) = read(key, body, how)?;
+    let mut config = if how.part == Part::Scale { config } else { view::store(key.kind, config) };
+    if current.is_none() {
+        warnings.extend(key.kind.warning());
+    }
+    let key = &key.stored();
     let given = config["metadata"]["resourceVersion"].as_str().map(str::to_owned);
     let revision = meta::revision(key.kind, &config, given.as_deref())?;
     let name = json!({"apiVersion": key.kind.api_version(), "kind": key.kind.kind,
@@ -128,7 +133,7 @@ fn of_part(kind: &Kind, mut config: Value, part: Part) -> Value {
     }
     match part {
         Part::Spec if kind.has(crate::object::kinds::Subresource::Status) => set(&mut config, "status", None),
-        Part::Status => {
+        Part::Status | Part::Approval => {
             let name = |field: &str| config["metadata"][field].clone();
             let metadata = json!({"name": name("name"), "namespace": name("namespace")});
             let status = config.get("status").cloned();

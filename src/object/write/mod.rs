@@ -14,7 +14,7 @@ use super::decode::{self, Decoded, Target};
 use super::kinds::Subresource;
 use super::patch::{self, PatchType};
 use super::raw::Raw;
-use super::{Kind, defaults, kinds, validation};
+use super::{Kind, defaults, kinds, validation, view};
 use crate::ids::Revision;
 
 pub use super::decode::FieldValidation;
@@ -34,6 +34,8 @@ pub enum Part {
     Spec,
     /// The status alone (`/status`).
     Status,
+    /// The conditions of the status alone, as who decides about a request sees them (`/approval`).
+    Approval,
     /// The replica count alone, as an autoscaling/v1 Scale (`/scale`).
     Scale,
 }
@@ -44,13 +46,19 @@ impl Part {
         match self {
             Self::Spec => "",
             Self::Status => "status",
+            Self::Approval => "approval",
             Self::Scale => "scale",
         }
     }
 
+    /// Tells whether nothing but the status is written.
+    pub fn is_status(self) -> bool {
+        matches!(self, Self::Status | Self::Approval)
+    }
+
     fn target(self, kind: &Kind) -> Target {
         match self {
-            Self::Spec | Self::Status => Target::of(kind),
+            Self::Spec | Self::Status | Self::Approval => Target::of(kind),
             Self::Scale => scale::target(),
         }
     }
@@ -67,7 +75,7 @@ pub struct Written {
     pub revision: Option<Revision>,
 }
 
-/// Makes the object that a POST asks for. `suffix` ends the name of one that has only a `generateName`: five
+/// Makes the object that a POST asks for, as it is stored. `kind` may be a view. `suffix` ends the name of one that has only a `generateName`: five
 /// characters from [`suffix`].
 ///
 /// # Errors
@@ -81,8 +89,9 @@ pub fn create(
     suffix: &str,
 ) -> Result<Written, WriteError> {
     let decoded = decode::decode(&Target::of(kind), body, content_type, validation)?;
-    let object = made(kind, namespace, decoded.object, suffix)?;
-    Ok(Written { object, warnings: decoded.warnings, revision: None })
+    let object = made(kind.stored(), namespace, view::store(kind, decoded.object), suffix)?;
+    let warnings = decoded.warnings.into_iter().chain(kind.warning()).collect();
+    Ok(Written { object, warnings, revision: None })
 }
 
 /// Makes an object that a controller asks for: it has a name, and nothing unknown in it.
@@ -113,7 +122,7 @@ fn made(kind: &'static Kind, namespace: &str, mut object: Value, suffix: &str) -
     Ok(object)
 }
 
-/// Makes what `current` becomes by a PUT.
+/// Makes what `current`, which is in its stored form, becomes by a PUT. `kind` may be a view.
 ///
 /// # Errors
 /// [`WriteError`], in upstream's words.
@@ -131,11 +140,16 @@ pub fn update(
     if revision.is_none() && *kind == kinds::LEASE {
         return Err(meta::revision_required(kind, &object));
     }
-    let object = changed(kind, current, object, part)?;
+    let object = changed(kind.stored(), current, stored(kind, object, part), part)?;
     Ok(Written { object, warnings, revision })
 }
 
-/// Makes what `current` becomes by a PATCH.
+/// Turns what a client sent into the stored form.
+fn stored(kind: &'static Kind, object: Value, part: Part) -> Value {
+    if part == Part::Scale { object } else { view::store(kind, object) }
+}
+
+/// Makes what `current`, which is in its stored form, becomes by a PATCH. `kind` may be a view.
 ///
 /// # Errors
 /// [`WriteError`], in upstream's words.
@@ -150,7 +164,8 @@ pub fn patch(
     let target = part.target(kind);
     let patched = match part {
         Part::Scale => patch::apply(&scale(current), patch, form, target.shape)?,
-        Part::Spec | Part::Status => patch::apply(current, patch, form, target.shape)?,
+        _ if kind.is_view() => patch::apply(&view::show(kind, current.clone()), patch, form, target.shape)?,
+        Part::Spec | Part::Status | Part::Approval => patch::apply(current, patch, form, target.shape)?,
     };
     let refuse = |why: String| WriteError::bad_patch(&patched.shown, &why);
     let raw = Raw::from(patched.value);
@@ -159,7 +174,7 @@ pub fn patch(
     let faults = patched.faults.into_iter().chain(faults).collect();
     let warnings = decode::judged(faults, validation).map_err(refuse)?;
     let revision = meta::revision(kind, &object, patched.resource_version.as_deref())?;
-    let object = changed(kind, current, object, part)?;
+    let object = changed(kind.stored(), current, stored(kind, object, part), part)?;
     Ok(Written { object, warnings, revision })
 }
 
@@ -179,9 +194,13 @@ fn changed(kind: &'static Kind, current: &Value, mut new: Value, part: Part) -> 
             WriteError::invalid(kind, &new, causes)?;
             Ok(new)
         }
-        Part::Status => {
+        Part::Status | Part::Approval => {
             let mut after = current.clone();
-            set(&mut after, "status", new.get("status").cloned());
+            if part == Part::Status {
+                set(&mut after, "status", new.get("status").cloned());
+            } else {
+                after["status"]["conditions"] = new["status"]["conditions"].clone();
+            }
             defaults::apply(kind, &mut after);
             let causes = validation::on_status(kind, &after, current);
             WriteError::invalid(kind, &after, causes)?;

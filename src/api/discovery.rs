@@ -177,7 +177,9 @@ fn aggregated_resource(kind: &Kind) -> Value {
     let subresources = kind.subresources.iter().map(|sub| {
         let response = match sub {
             Subresource::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
-            Subresource::Status | Subresource::Approval | Subresource::Log => this.clone(),
+            Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Log => {
+                this.clone()
+            }
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 json!({"group": "", "version": "v1", "kind": options(*sub)})
             }
@@ -221,7 +223,9 @@ pub fn verbs(kind: &Kind) -> &'static [&'static str] {
 
 fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
     match subresource {
-        Subresource::Status | Subresource::Scale | Subresource::Approval => &["get", "patch", "update"],
+        Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers => {
+            &["get", "patch", "update"]
+        }
         Subresource::Log => &["get"],
         Subresource::Exec | Subresource::Attach | Subresource::PortForward => &["create", "get"],
     }

@@ -166,8 +166,11 @@ impl Api {
 
     async fn subresource(&self, key: Key, subresource: Subresource, call: Call) -> Result<Response<Body>, Status> {
         match (subresource, &call.head.method) {
-            (Subresource::Status | Subresource::Approval, &Method::GET) => {
+            (Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers, &Method::GET) => {
                 read::get(self, &key, &call.head.headers, &call.params).await
+            }
+            (Subresource::EphemeralContainers, &Method::PUT | &Method::PATCH) => {
+                write::change(self, &key, Part::EphemeralContainers, call).await
             }
             (Subresource::Status, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Status, call).await,
             (Subresource::Approval, &Method::PUT | &Method::PATCH) => {

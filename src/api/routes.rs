@@ -148,6 +148,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "exec" => Some(Subresource::Exec),
         "attach" => Some(Subresource::Attach),
         "portforward" => Some(Subresource::PortForward),
+        "ephemeralcontainers" => Some(Subresource::EphemeralContainers),
         _ => None,
     }
 }
@@ -162,6 +163,7 @@ pub fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
         Subresource::PortForward => "portforward",
+        Subresource::EphemeralContainers => "ephemeralcontainers",
     }
 }
 

@@ -181,6 +181,8 @@ pub struct ContainerSpec {
     pub termination_message_path: String,
     /// As [`SandboxSpec::held`].
     pub held: bool,
+    /// The runtime's id of the container whose processes it sees beside its own; `None`: it sees its own only.
+    pub processes: Option<String>,
 }
 
 /// A volume mount.

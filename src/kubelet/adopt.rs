@@ -34,8 +34,8 @@ impl Worker {
         self.start_time = seed.start_time.as_ref().map(Wall::of);
         // Files of it may be on the disk even if nothing runs.
         self.touched |= seed.start_time.is_some();
-        let all = seed.container_statuses.iter().flatten().chain(seed.init_container_statuses.iter().flatten());
-        for status in all {
+        let lists = [&seed.container_statuses, &seed.init_container_statuses, &seed.ephemeral_container_statuses];
+        for status in lists.into_iter().flatten().flatten() {
             if let Some(slot) = self.slot_mut(&status.name) {
                 recall_slot(slot, status, cx.now);
             }

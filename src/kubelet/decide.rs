@@ -84,7 +84,7 @@ impl Worker {
             || self.slots.iter().all(|s| match s.role {
                 Role::Init => s.completed(),
                 Role::Sidecar => s.started(),
-                Role::Main => true,
+                Role::Main | Role::Ephemeral => true,
             })
     }
 
@@ -198,6 +198,16 @@ impl Worker {
     }
 
     fn start_next(&mut self, cx: &mut Context<'_>, pod: &Pod, spec: &PodSpec) -> Move {
+        // Who looks at a pod may want to see why it does not start.
+        for i in 0..self.slots.len() {
+            if self.slots[i].role != Role::Ephemeral || self.slots[i].run.is_some() {
+                continue;
+            }
+            let step = self.start(cx, i, pod, spec);
+            if step.is_some() {
+                return step;
+            }
+        }
         let initialized = self.initialized();
         for i in 0..self.slots.len() {
             let slot = &self.slots[i];
@@ -205,6 +215,7 @@ impl Worker {
                 Role::Init => initialized || slot.completed(),
                 Role::Sidecar => slot.running().is_some() && (initialized || slot.started()),
                 Role::Main => slot.running().is_some(),
+                Role::Ephemeral => true,
             };
             if passed {
                 continue;
@@ -239,9 +250,13 @@ impl Worker {
             return self.fetch(cx, i);
         }
         let (name, attempt) = (slot.name().to_owned(), slot.next_attempt());
-        match container_spec(cx.view, &self.subject(cx, pod), spec, &slot.container, attempt, slot.puller.user()) {
+        let user = slot.puller.user();
+        let built = self.processes(pod, slot).and_then(|processes| {
+            let built = container_spec(cx.view, &self.subject(cx, pod), spec, &slot.container, attempt, user)?;
+            Ok(ContainerSpec { held: self.slot.is_some(), processes, ..built })
+        });
+        match built {
             Ok(spec) => {
-                let spec = ContainerSpec { held: self.slot.is_some(), ..spec };
                 let doing = Doing::Start { container: name, attempt, hash: spec.hash.clone() };
                 Some((doing, Step::StartContainer(spec)))
             }

@@ -47,6 +47,7 @@ pub(super) fn container_spec(
             .unwrap_or_else(|| TERMINATION_MESSAGE_PATH.into()),
         env: env.variables(),
         held: false,
+        processes: None,
     })
 }
 

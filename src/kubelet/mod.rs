@@ -28,6 +28,7 @@ mod adopt;
 mod conditions;
 mod decide;
 mod env;
+mod ephemeral;
 mod expansion;
 mod fields;
 mod held;

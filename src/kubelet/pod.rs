@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use serde_json::Value;
 
 use crate::ids::Revision;
@@ -24,10 +24,11 @@ use super::action::{Action, Exit, ListedSandbox, PodRef, Step, VolumeSpec};
 use super::address::Addresses;
 use super::admission::Refusal;
 use super::conditions::Transitions;
+use super::ephemeral;
 use super::fields::Subject;
 use super::resources::Capacity;
 use super::restart::{Policy, Retry};
-use super::slot::Slot;
+use super::slot::{List, Slot};
 use super::teardown::Teardown;
 use super::volumes::references;
 use super::{Config, Output};
@@ -57,7 +58,7 @@ pub(super) struct Worker {
     revision: Option<Revision>,
     /// What the configMaps and secrets that it names looked like when they were looked at last.
     references: BTreeMap<Key, Option<Revision>>,
-    /// Init containers in order, then containers.
+    /// Init containers in order, then containers, then ephemeral ones.
     pub slots: Vec<Slot>,
     pub sandbox: Option<ListedSandbox>,
     pub address: Option<Ipv4Addr>,
@@ -234,13 +235,15 @@ impl Worker {
     /// Makes the slots fit the manifest.
     fn arrange(&mut self, spec: Option<&PodSpec>) {
         let Some(spec) = spec else { return };
-        let init = spec.init_containers.iter().flatten().map(|c| (c, true));
-        let all: Vec<(&Container, bool)> = init.chain(spec.containers.iter().map(|c| (c, false))).collect();
+        let init = spec.init_containers.iter().flatten().map(|c| (c.clone(), List::Init));
+        let main = spec.containers.iter().map(|c| (c.clone(), List::Main));
+        let looking = spec.ephemeral_containers.iter().flatten().filter_map(ephemeral::as_container);
+        let all = init.chain(main).chain(looking.map(|c| (c, List::Ephemeral)));
         let mut old = std::mem::take(&mut self.slots);
-        for (container, init) in all {
+        for (container, list) in all {
             let known = old.iter().position(|s| s.name() == container.name).map(|i| old.remove(i));
-            let mut slot = known.unwrap_or_else(|| Slot::new(container.clone(), init));
-            slot.update(container.clone());
+            let mut slot = known.unwrap_or_else(|| Slot::new(container.clone(), list));
+            slot.update(container);
             self.slots.push(slot);
         }
     }

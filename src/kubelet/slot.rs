@@ -24,6 +24,16 @@ pub(super) enum Role {
     /// An init container with restartPolicy Always: runs beside the others, from before until after them.
     Sidecar,
     Main,
+    /// Added to look at a running pod: runs once, and counts for nothing.
+    Ephemeral,
+}
+
+/// Which of the pod spec's lists a container is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    Init,
+    Main,
+    Ephemeral,
 }
 
 /// One container of a pod.
@@ -126,11 +136,12 @@ pub(super) enum Next {
 
 impl Slot {
     /// Makes the slot of a container that never ran.
-    pub fn new(container: Container, init: bool) -> Self {
-        let role = match (init, container.restart_policy.as_deref()) {
-            (true, Some("Always")) => Role::Sidecar,
-            (true, _) => Role::Init,
-            (false, _) => Role::Main,
+    pub fn new(container: Container, list: List) -> Self {
+        let role = match (list, container.restart_policy.as_deref()) {
+            (List::Init, Some("Always")) => Role::Sidecar,
+            (List::Init, _) => Role::Init,
+            (List::Main, _) => Role::Main,
+            (List::Ephemeral, _) => Role::Ephemeral,
         };
         Self {
             hash: launch::hash(&container),
@@ -169,7 +180,11 @@ impl Slot {
 
     /// The event's field path: `spec.containers{web}`.
     pub fn field_path(&self) -> String {
-        let list = if self.role == Role::Main { "containers" } else { "initContainers" };
+        let list = match self.role {
+            Role::Init | Role::Sidecar => "initContainers",
+            Role::Main => "containers",
+            Role::Ephemeral => "ephemeralContainers",
+        };
         format!("spec.{list}{{{}}}", self.name())
     }
 
@@ -178,6 +193,7 @@ impl Slot {
         match self.role {
             Role::Main => pod,
             Role::Sidecar => Policy::Always,
+            Role::Ephemeral => Policy::Never,
             Role::Init if pod == Policy::Never => Policy::Never,
             Role::Init => Policy::OnFailure,
         }
@@ -223,6 +239,7 @@ impl Slot {
         let next = match &self.run {
             None => Next::Now,
             Some(Run { end: None, .. }) => Next::Never,
+            Some(_) if self.role == Role::Ephemeral => Next::Never,
             Some(Run { end: Some(end), here, .. }) => {
                 let again = self.role == Role::Init && !here;
                 let at = self.crash.next(end.at);

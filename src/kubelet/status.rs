@@ -41,10 +41,14 @@ impl Worker {
 
     fn status(&mut self, cx: &Context<'_>, pod: &Pod) -> PodStatus {
         let start_time = *self.start_time.get_or_insert(cx.now.wall);
-        let (mut init, mut main) = (Vec::new(), Vec::new());
+        let (mut init, mut main, mut looking) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..self.slots.len() {
             let status = self.container_status(cx, i);
-            if self.slots[i].role == Role::Main { main.push(status) } else { init.push(status) }
+            match self.slots[i].role {
+                Role::Init | Role::Sidecar => init.push(status),
+                Role::Main => main.push(status),
+                Role::Ephemeral => looking.push(status),
+            }
         }
         let phase = self.phase(cx);
         let seen = self.sandbox.is_some() || self.slots.iter().any(|s| s.run.is_some());
@@ -57,6 +61,7 @@ impl Worker {
             conditions: Some(self.conditions(cx, pod, phase)),
             container_statuses: Some(main),
             init_container_statuses: Some(init).filter(|list| !list.is_empty()),
+            ephemeral_container_statuses: Some(looking).filter(|list| !list.is_empty()),
             host_ip: Some(host_ip.clone()),
             host_ips: Some(vec![HostIP { ip: host_ip }]),
             message: self.verdict.as_ref().map(|(_, message)| message.clone()),
@@ -95,7 +100,7 @@ impl Worker {
     fn container_status(&mut self, cx: &Context<'_>, i: usize) -> ContainerStatus {
         let policy = self.policy();
         let stops = self.over || self.verdict.is_some() || self.teardown.is_some() || self.has_ended(cx.now);
-        let has_init = self.slots.iter().any(|s| s.role != Role::Main);
+        let has_init = self.slots.iter().any(|s| matches!(s.role, Role::Init | Role::Sidecar));
         let leaving = self.teardown.is_some();
         let pod = self.full_name();
         let unleased = !self.may_run(cx.now);
@@ -124,7 +129,12 @@ impl Worker {
             image_id: run.map(|r| r.image_id.clone()).unwrap_or_default(),
             last_state: Some(last.map(ended).unwrap_or_default()),
             name: slot.name().to_owned(),
-            ready: !leaving && if slot.role == Role::Init { slot.completed() } else { slot.ready() },
+            ready: !leaving
+                && match slot.role {
+                    Role::Init => slot.completed(),
+                    Role::Sidecar | Role::Main => slot.ready(),
+                    Role::Ephemeral => false,
+                },
             restart_count: i32::try_from(run.map_or(0, |r| r.attempt)).unwrap_or(i32::MAX),
             started: Some(started),
             state: Some(state),
@@ -200,7 +210,7 @@ impl Worker {
         let incomplete = self.slots.iter().filter(|s| match s.role {
             Role::Init => !s.completed(),
             Role::Sidecar => !s.started(),
-            Role::Main => false,
+            Role::Main | Role::Ephemeral => false,
         });
         let message = format!("containers with incomplete status: {}", names(incomplete));
         Some(Err(("ContainersNotInitialized".into(), Some(message))))
@@ -208,7 +218,8 @@ impl Worker {
 
     fn unready(&self) -> Option<(String, Option<String>)> {
         let leaving = self.teardown.is_some();
-        let unready = || self.slots.iter().filter(move |s| s.role != Role::Init && (leaving || !s.ready()));
+        let counts = |s: &&Slot| matches!(s.role, Role::Sidecar | Role::Main);
+        let unready = || self.slots.iter().filter(counts).filter(move |s| leaving || !s.ready());
         unready().next()?;
         let message = format!("containers with unready status: {}", names(unready()));
         Some(("ContainersNotReady".into(), Some(message)))

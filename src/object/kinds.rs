@@ -62,6 +62,8 @@ pub enum Subresource {
     Attach,
     /// `/portforward` of a Pod: connections to its ports.
     PortForward,
+    /// `/ephemeralcontainers` of a Pod: containers that are added to look at it.
+    EphemeralContainers,
 }
 
 impl Kind {

@@ -143,7 +143,7 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
 /// Answers a write of a part with what that part is.
 pub(super) fn shown(lens: &Lens, part: Part, code: StatusCode, committed: &Committed) -> Response<Body> {
     match part {
-        Part::Spec | Part::Status | Part::Approval => lens.object(code, &committed.entry),
+        Part::Spec | Part::Status | Part::Approval | Part::EphemeralContainers => lens.object(code, &committed.entry),
         Part::Scale => present::document(lens.form(), code, json::write(&write::scale(&committed.entry.value()))),
     }
 }
@@ -178,7 +178,7 @@ async fn modify(
         }
         let (key, mut object, when) = (key.stored(), written.object, Precondition::unchanged(entry));
         let change = match part {
-            Part::Spec | Part::Scale => Change::Update { key, object, when },
+            Part::Spec | Part::Scale | Part::EphemeralContainers => Change::Update { key, object, when },
             Part::Status | Part::Approval => Change::Status { key, status: object["status"].take(), when },
         };
         match api.handle.commit_for(user, change, dry_run).await {

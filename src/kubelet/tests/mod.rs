@@ -6,6 +6,7 @@ mod ending;
 mod holding;
 mod images;
 mod lifecycle;
+mod looking;
 mod outages;
 mod probing;
 mod volumes;

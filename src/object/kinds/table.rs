@@ -1,7 +1,7 @@
 //! Every served kind, by groups in the order in which upstream lists them, and in each by plural.
 
 use super::Kind;
-use super::Subresource::{Approval, Attach, Exec, Log, PortForward, Scale, Status};
+use super::Subresource::{Approval, Attach, EphemeralContainers, Exec, Log, PortForward, Scale, Status};
 
 macro_rules! kinds {
     (stored { $($name:ident = $kind:expr;)* } views { $($view:ident = $form:expr;)* }) => {
@@ -54,7 +54,8 @@ kinds! { stored {
         singular: "persistentvolume", short_names: &["pv"], namespaced: false, subresources: &[Status],
         is_shown_when_deleted: true, is_inert: true, definition: "io.k8s.api.core.v1.PersistentVolume", ..KIND };
     POD = Kind { group: "", version: "v1", kind: "Pod", plural: "pods", singular: "pod", short_names: &["po"],
-        categories: &["all"], subresources: &[Status, Log, Exec, Attach, PortForward], is_shown_when_deleted: true,
+        categories: &["all"], subresources: &[Status, Log, Exec, Attach, PortForward, EphemeralContainers],
+        is_shown_when_deleted: true,
         since: 1, definition: "io.k8s.api.core.v1.Pod", ..KIND };
     POD_TEMPLATE = Kind { group: "", version: "v1", kind: "PodTemplate", plural: "podtemplates",
         singular: "podtemplate", is_shown_when_deleted: true, definition: "io.k8s.api.core.v1.PodTemplate", ..KIND };

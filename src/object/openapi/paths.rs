@@ -31,6 +31,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
             Subresource::Exec => ("exec", at("Exec")),
             Subresource::Attach => ("attach", at("Attach")),
             Subresource::PortForward => ("portforward", at("Portforward")),
+            Subresource::EphemeralContainers => ("ephemeralcontainers", at("Ephemeralcontainers")),
         };
         let path = format!("{one}/{name}");
         let operations = match subresource {
@@ -38,7 +39,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 vec![("get", connect("Get", &place)), ("post", connect("Post", &place))]
             }
-            Subresource::Status | Subresource::Scale | Subresource::Approval => {
+            Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers => {
                 vec![("get", read(&place)), ("put", replace(&place)), ("patch", patch(&place))]
             }
         };

@@ -67,6 +67,13 @@ pub fn on_status(kind: &'static Kind, new: &Value, old: &Value) -> Vec<Cause> {
     causes.distinct()
 }
 
+/// Judges a change of a Pod's ephemeral containers alone.
+pub fn on_ephemeral_containers(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Causes::default();
+    pod::on_ephemeral_containers(&Field::root(new), &Field::root(old), &mut causes);
+    causes.distinct()
+}
+
 /// The rules that hold for new and changed objects alike, metadata and pods apart.
 fn judge(kind: &'static Kind, root: &Field<'_>, causes: &mut Causes) {
     match kind {

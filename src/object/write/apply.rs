@@ -134,18 +134,28 @@ fn of_part(kind: &Kind, mut config: Value, part: Part) -> Value {
     match part {
         Part::Spec if kind.has(crate::object::kinds::Subresource::Status) => set(&mut config, "status", None),
         Part::Status | Part::Approval => {
-            let name = |field: &str| config["metadata"][field].clone();
-            let metadata = json!({"name": name("name"), "namespace": name("namespace")});
             let status = config.get("status").cloned();
-            config = json!({"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": metadata});
-            if !kind.namespaced {
-                set(&mut config["metadata"], "namespace", None);
-            }
+            config = bare(kind, &config);
             set(&mut config, "status", status);
+        }
+        Part::EphemeralContainers => {
+            let containers = config["spec"]["ephemeralContainers"].take();
+            config = bare(kind, &config);
+            config["spec"] = json!({"ephemeralContainers": containers});
         }
         Part::Spec | Part::Scale => {}
     }
     config
+}
+
+/// Returns which object is meant, and nothing else of it.
+fn bare(kind: &Kind, config: &Value) -> Value {
+    let name = |field: &str| config["metadata"][field].clone();
+    let mut metadata = json!({"name": name("name"), "namespace": name("namespace")});
+    if !kind.namespaced {
+        set(&mut metadata, "namespace", None);
+    }
+    json!({"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": metadata})
 }
 
 fn refused(key: &Key, error: ApplyError) -> WriteError {

@@ -38,6 +38,8 @@ pub enum Part {
     Approval,
     /// The replica count alone, as an autoscaling/v1 Scale (`/scale`).
     Scale,
+    /// A Pod's ephemeral containers alone (`/ephemeralcontainers`).
+    EphemeralContainers,
 }
 
 impl Part {
@@ -48,6 +50,7 @@ impl Part {
             Self::Status => "status",
             Self::Approval => "approval",
             Self::Scale => "scale",
+            Self::EphemeralContainers => "ephemeralcontainers",
         }
     }
 
@@ -58,7 +61,7 @@ impl Part {
 
     fn target(self, kind: &Kind) -> Target {
         match self {
-            Self::Spec | Self::Status | Self::Approval => Target::of(kind),
+            Self::Spec | Self::Status | Self::Approval | Self::EphemeralContainers => Target::of(kind),
             Self::Scale => scale::target(),
         }
     }
@@ -165,7 +168,9 @@ pub fn patch(
     let patched = match part {
         Part::Scale => patch::apply(&scale(current), patch, form, target.shape)?,
         _ if kind.is_view() => patch::apply(&view::show(kind, current.clone()), patch, form, target.shape)?,
-        Part::Spec | Part::Status | Part::Approval => patch::apply(current, patch, form, target.shape)?,
+        Part::Spec | Part::Status | Part::Approval | Part::EphemeralContainers => {
+            patch::apply(current, patch, form, target.shape)?
+        }
     };
     let refuse = |why: String| WriteError::bad_patch(&patched.shown, &why);
     let raw = Raw::from(patched.value);
@@ -209,6 +214,17 @@ fn changed(kind: &'static Kind, current: &Value, mut new: Value, part: Part) -> 
         Part::Scale => {
             let after = scale::apply(current, &new)?;
             let causes = validation::on_update(kind, &after, current);
+            WriteError::invalid(kind, &after, causes)?;
+            Ok(after)
+        }
+        Part::EphemeralContainers => {
+            let mut after = current.clone();
+            let containers = new["spec"].get("ephemeralContainers").cloned();
+            if let Some(spec) = after.get_mut("spec") {
+                set(spec, "ephemeralContainers", containers);
+            }
+            defaults::apply(kind, &mut after);
+            let causes = validation::on_ephemeral_containers(&after, current);
             WriteError::invalid(kind, &after, causes)?;
             Ok(after)
         }

@@ -151,6 +151,7 @@ impl<'a, D: Driver + ?Sized> Pod<'a, D> {
             tty: false,
             termination_message_path: "/dev/termination-log".into(),
             held: false,
+            processes: None,
         }
     }
 

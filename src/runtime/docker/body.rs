@@ -107,6 +107,7 @@ fn container_host(spec: &ContainerSpec, sandbox: &str, mounts: Vec<Mount>) -> Ho
     HostConfig {
         network_mode: join.clone(),
         ipc_mode: join,
+        pid_mode: spec.processes.as_ref().map(|id| format!("container:{id}")),
         mounts: Some(mounts),
         memory: resources.memory_limit,
         // As much as memory alone: no swap.
@@ -191,6 +192,7 @@ mod tests {
             tty: false,
             termination_message_path: "/dev/termination-log".into(),
             held: false,
+            processes: None,
         }
     }
 

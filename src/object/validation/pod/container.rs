@@ -28,6 +28,7 @@ pub(super) fn containers(spec: &Field<'_>, volumes: &Volumes, causes: &mut Cause
     for container in spec.child("ephemeralContainers").items() {
         common(&container, volumes, causes);
         unique_name(&container, &mut used, causes);
+        super::ephemeral::ephemeral(spec, &container, causes);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod container;
 mod env;
+mod ephemeral;
 mod handler;
 mod placement;
 mod resources;
@@ -12,6 +13,7 @@ mod volume;
 use super::field::{Causes, Field};
 use super::{meta, names};
 
+pub(super) use ephemeral::on_ephemeral_containers;
 pub(super) use handler::port_number_or_name;
 pub(super) use placement::taint_effect;
 pub(super) use resources::value as resource_value;

@@ -17,7 +17,7 @@ use crate::trust::Authority;
 
 use super::places::Places;
 use super::welcome::Welcome;
-use super::{certificates, logs, sessions};
+use super::{certificates, logs, meters, sessions};
 
 /// How many logs may be read by other nodes at the same time.
 const LOGS: usize = 256;
@@ -89,6 +89,9 @@ impl Callee {
                     async move { sessions::serve(&*inner.containers, session, stream).await },
                 );
             }
+            Call::Usage => self.spawn(&self.0.errand_room, async move {
+                timeout(PATIENCE, meters::serve(&*inner.containers, stream)).await?
+            }),
             Call::Sign => self.spawn(&self.0.errand_room, async move {
                 timeout(PATIENCE, certificates::serve(inner.authority.as_deref(), stream)).await?
             }),

@@ -17,7 +17,7 @@ use crate::agent::places::Places;
 use crate::agent::welcome::Welcome;
 use crate::agent::{clock, invite};
 use crate::config::Settings;
-use crate::handle::{LogOptions, LogStream, Logs, Session, Sessions, Talk};
+use crate::handle::{LogOptions, LogStream, Logs, Meters, Session, Sessions, Talk};
 use crate::proxy::{self, Exit};
 use crate::trust::{Admission, JoinRequest, Member, Members};
 
@@ -28,6 +28,8 @@ impl Logs for NoLogs {
         Box::pin(async { Err("there are none".into()) })
     }
 }
+
+impl Meters for NoLogs {}
 
 impl Sessions for NoLogs {
     fn begin(&self, _: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {

@@ -120,7 +120,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::handle::{Calls, Session, Sessions, Talk};
+    use crate::handle::{Calls, Meters, Session, Sessions, Talk};
 
     /// A node whose logs are what the container's name says.
     struct Echo;
@@ -139,6 +139,8 @@ mod tests {
             })
         }
     }
+
+    impl Meters for Echo {}
 
     impl Sessions for Echo {
         fn begin(&self, _: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {

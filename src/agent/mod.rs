@@ -20,6 +20,7 @@ pub mod join;
 pub mod keepsakes;
 pub mod logs;
 pub mod machine;
+mod meters;
 mod parts;
 pub mod places;
 mod reach;

@@ -168,7 +168,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::handle::{Calls, LogOptions, LogStream, Logs};
+    use crate::handle::{Calls, LogOptions, LogStream, Logs, Meters};
 
     /// A node whose commands answer what they hear, and end with the input.
     struct Echo;
@@ -178,6 +178,8 @@ mod tests {
             Box::pin(async { Err("sessions only".to_owned()) })
         }
     }
+
+    impl Meters for Echo {}
 
     impl Sessions for Echo {
         fn begin(&self, _: &str, session: Session) -> BoxFuture<'static, Result<Talk, String>> {

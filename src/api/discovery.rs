@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::object::Kind;
 use crate::object::kinds::{self, NAMESPACE, SERVED, Subresource};
 
+use super::metrics::MEASURED;
 use super::routes::subresource_name;
 use super::verbs::review::{REVIEWS, Review};
 
@@ -93,7 +94,7 @@ fn group_members(group: &str) -> Value {
 
 /// Returns the answer of `/api/v1` and `/apis/GROUP/VERSION`.
 pub fn resources(group: &str, version: &str) -> Value {
-    let kinds = SERVED.iter().filter(|k| k.group == group && k.version == version);
+    let kinds = served(group, version);
     let mut resources: Vec<Value> = kinds.flat_map(|k| resource(k)).collect();
     resources.extend(reviews(group, version).map(|r| {
         json!({
@@ -158,7 +159,7 @@ pub fn aggregated(core: bool) -> Value {
 }
 
 fn aggregated_version(group: &str, version: &str) -> Value {
-    let kinds = SERVED.iter().filter(|k| k.group == group && k.version == version);
+    let kinds = served(group, version);
     let mut resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
     resources.extend(reviews(group, version).map(|r| {
         json!({
@@ -218,7 +219,11 @@ fn add_names(resource: &mut Value, kind: &Kind) {
 pub fn verbs(kind: &Kind) -> &'static [&'static str] {
     const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
     const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
-    if kind == &NAMESPACE { NO_COLLECTION } else { ALL }
+    match kind {
+        k if MEASURED.contains(&k) => &["get", "list"],
+        k if *k == NAMESPACE => NO_COLLECTION,
+        _ => ALL,
+    }
 }
 
 fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
@@ -244,10 +249,16 @@ fn reviews(group: &str, version: &str) -> impl Iterator<Item = &'static Review> 
     REVIEWS.iter().filter(move |r| (r.group, r.version) == (group, version))
 }
 
-/// The served group versions, in the order of the table of kinds; those of questions last.
+/// The kinds of a group version, those that are measured included.
+fn served(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    SERVED.iter().copied().chain(MEASURED).filter(move |k| (k.group, k.version) == (group, version))
+}
+
+/// The served group versions, in the order of the table of kinds; those of measures and questions last.
 pub fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut found = kinds::group_versions();
-    for served in REVIEWS.iter().map(|r| (r.group, r.version)) {
+    let measured = MEASURED.iter().map(|k| (k.group, k.version));
+    for served in measured.chain(REVIEWS.iter().map(|r| (r.group, r.version))) {
         if !found.contains(&served) {
             found.push(served);
         }
@@ -313,7 +324,7 @@ mod tests {
         let names: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
         let first = ["apps", "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy"];
         assert_eq!(names[..6], first, "core is not among them");
-        let last = ["events.k8s.io", "authentication.k8s.io", "authorization.k8s.io"];
+        let last = ["metrics.k8s.io", "authentication.k8s.io", "authorization.k8s.io"];
         assert_eq!(names[names.len() - 3..], last);
         let autoscaling = group("autoscaling");
         let versions: Vec<_> = autoscaling["versions"].as_array().unwrap().iter().map(|v| &v["version"]).collect();

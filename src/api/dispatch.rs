@@ -18,6 +18,7 @@ use crate::object::{Key, Kind, json};
 use crate::trust::User;
 
 use super::lists::Lists;
+use super::metrics::{self, MEASURED};
 use super::negotiate::{DISCOVERY, View, WHOLE, negotiate};
 use super::openapi::OpenApi;
 use super::openapi_v2;
@@ -138,6 +139,9 @@ impl Api {
         namespace: Option<String>,
         call: Call,
     ) -> Result<Response<Body>, Status> {
+        if MEASURED.contains(&kind) {
+            return metrics::metrics(self, kind, namespace.as_deref(), None, &call.head, &call.params).await;
+        }
         // The objects of all namespaces can be listed together, but not written.
         let writable = kind.namespaced == namespace.is_some();
         match call.head.method {
@@ -153,6 +157,10 @@ impl Api {
     }
 
     async fn object(&self, key: Key, call: Call) -> Result<Response<Body>, Status> {
+        if MEASURED.contains(&key.kind) {
+            let namespace = key.kind.namespaced.then_some(&*key.namespace);
+            return metrics::metrics(self, key.kind, namespace, Some(&key.name), &call.head, &call.params).await;
+        }
         match call.head.method {
             Method::GET => read::get(self, &key, &call.head.headers, &call.params).await,
             Method::PUT | Method::PATCH => write::change(self, &key, Part::Spec, call).await,

@@ -18,6 +18,7 @@ mod filter;
 mod forward;
 mod lists;
 mod logs;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod openapi_v2;

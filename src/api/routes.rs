@@ -3,6 +3,7 @@
 use crate::object::kinds::{self, SERVED, Subresource};
 use crate::object::{Key, Kind};
 
+use super::metrics::{self, MEASURED};
 use super::params::decode;
 use super::verbs::review::{REVIEWS, Review};
 
@@ -99,7 +100,8 @@ fn group_version<'a, 'b>(segments: &'a [&'b str]) -> Option<(&'static str, &'sta
 
 /// Every group with its version, once for each kind in it.
 fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SERVED.iter().map(|k| (k.group, k.version)).chain(REVIEWS.iter().map(|r| (r.group, r.version)))
+    let kinds = SERVED.iter().copied().chain(MEASURED);
+    kinds.map(|k| (k.group, k.version)).chain(REVIEWS.iter().map(|r| (r.group, r.version)))
 }
 
 fn review(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> Option<Route> {
@@ -109,7 +111,8 @@ fn review(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> 
 }
 
 fn resource(group: &'static str, version: &'static str, segments: &[&str]) -> Option<Route> {
-    let kind = |plural: &str| kinds::by_plural(group, version, plural);
+    let kind =
+        |plural: &str| kinds::by_plural(group, version, plural).or_else(|| metrics::by_plural(group, version, plural));
     match segments {
         [] => Some(Route::Resources { group, version }),
         ["namespaces", namespace, plural, rest @ ..] if kind(plural).is_some_and(|k| k.namespaced) => {

@@ -1,6 +1,7 @@
 //! The one door to the node's loop: a bounded mailbox in, a watchable Snapshot and Routes out.
 
 mod session;
+mod usage;
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::routing::Routes;
 use crate::store::{Change, Committed, Rejected, Snapshot};
 
 pub use session::{Ended, Frame, PIECE, Session, Sessions, Streams, Talk, talk};
+pub use usage::{Amounts, ContainerUsage, Meters, Usage};
 
 /// How many requests may wait for the loop before callers wait to hand theirs in.
 pub const MAILBOX: usize = 256;
@@ -133,9 +135,9 @@ pub trait Logs: Send + Sync {
 }
 
 /// Reaches into containers, wherever they run.
-pub trait Containers: Logs + Sessions {}
+pub trait Containers: Logs + Sessions + Meters {}
 
-impl<T: Logs + Sessions> Containers for T {}
+impl<T: Logs + Sessions + Meters> Containers for T {}
 
 /// A stream of bytes both ways.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -178,6 +180,8 @@ pub enum Call {
     /// bytes, of which the first is the frame's kind. The far agent's first frame comes when it has begun, if need be
     /// an output without content.
     Session(Session),
+    /// What the node and its containers use. One JSON document back: a [`Usage`] or a sentence why not.
+    Usage,
     /// A certificate is asked for, by a member that does not hold the authority's key. One JSON document each way.
     Sign,
     /// A stranger asks to be admitted; the one call that is open to strangers. One JSON document each way, cut at

@@ -49,7 +49,7 @@ impl Exit {
         let (is_tcp, address) = match call {
             Call::Tcp(address) => (true, *address),
             Call::Udp(address) => (false, *address),
-            Call::Log { .. } | Call::Session(_) | Call::Sign | Call::Join => return,
+            Call::Log { .. } | Call::Session(_) | Call::Usage | Call::Sign | Call::Join => return,
         };
         if !inner.config.own_pods.contains(address.ip()) {
             tracing::debug!(%address, "a call for a pod that is not of this node");

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::handle::{LogOptions, LogStream, Logs, Session, Sessions, Talk};
+use crate::handle::{LogOptions, LogStream, Logs, Meters, Session, Sessions, Talk};
 use crate::kubelet::action::{Action, Observation, RuntimeInfo};
 
 use super::Runtime;
@@ -45,6 +45,8 @@ impl Logs for Nothing {
         Box::pin(async move { Err(sentence) })
     }
 }
+
+impl Meters for Nothing {}
 
 impl Sessions for Nothing {
     fn begin(&self, node: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {

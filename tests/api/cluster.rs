@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use skein::api::Api;
-use skein::handle::{Answer, Door, LogOptions, LogStream, Logs, Session, Sessions, Talk, door};
+use skein::handle::{Answer, Door, LogOptions, LogStream, Logs, Meters, Session, Sessions, Talk, door};
 use skein::ids::RequestId;
 use skein::node::{Effect, Input};
 use skein::runtime::fake::Image;
@@ -43,6 +43,8 @@ impl Logs for NoLogs {
         futures_util::future::ready(Err(format!("{container} says nothing"))).boxed()
     }
 }
+
+impl Meters for NoLogs {}
 
 impl Sessions for NoLogs {
     fn begin(&self, _: &str, _: Session) -> BoxFuture<'static, Result<Talk, String>> {

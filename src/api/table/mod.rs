@@ -3,6 +3,7 @@
 mod cluster;
 mod events;
 mod format;
+mod metrics;
 mod network;
 mod nodes;
 mod pods;
@@ -84,6 +85,8 @@ fn printer(kind: &'static Kind) -> &'static Printer {
         ("apps", "replicasets") => &workloads::REPLICA_SETS,
         ("coordination.k8s.io", "leases") => &cluster::LEASES,
         ("discovery.k8s.io", "endpointslices") => &network::ENDPOINT_SLICES,
+        ("metrics.k8s.io", "nodes") => &metrics::NODES,
+        ("metrics.k8s.io", "pods") => &metrics::PODS,
         _ => &PLAIN,
     }
 }

@@ -5,6 +5,7 @@ mod bodies;
 mod connections;
 mod fake;
 mod lists;
+mod metrics;
 mod objects;
 mod reviews;
 mod sessions;
@@ -23,7 +24,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::handle::{Handle, LogOptions, LogStream, Logs, Session, Sessions, Talk, door};
+use crate::handle::{Handle, LogOptions, LogStream, Logs, Meters, Session, Sessions, Talk, Usage, door};
 use crate::trust::{ADMINS, User};
 
 use super::Api;
@@ -44,6 +45,12 @@ impl Logs for FakeLogs {
         let first = futures_util::stream::iter([first]);
         let stream = if options.follow { first.chain(futures_util::stream::pending()).boxed() } else { first.boxed() };
         futures_util::future::ready(Ok(stream)).boxed()
+    }
+}
+
+impl Meters for FakeLogs {
+    fn usage(&self, node: &str) -> BoxFuture<'static, Result<Usage, String>> {
+        futures_util::future::ready(metrics::usage(node)).boxed()
     }
 }
 

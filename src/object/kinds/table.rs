@@ -15,7 +15,7 @@ macro_rules! kinds {
 }
 
 /// What most kinds have in common.
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     group: "",
     version: "",
     kind: "",

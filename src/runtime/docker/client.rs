@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, EventMessage, ImageInspect, SystemInfo,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStatsResponse, ContainerSummary, EventMessage,
+    ImageInspect, SystemInfo,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
-    LogsOptions, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, StopContainerOptionsBuilder,
+    LogsOptions, RemoveContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, StatsOptionsBuilder,
+    StopContainerOptionsBuilder,
 };
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
@@ -86,6 +88,14 @@ impl Client {
     /// Describes a container, by id or name.
     pub async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse, Error> {
         self.call("describe a container", LOOK, self.docker.inspect_container(container, None)).await
+    }
+
+    /// Returns what a container has used up to now.
+    pub async fn stats(&self, id: &str) -> Result<ContainerStatsResponse, Error> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let mut stats = self.docker.stats(id, Some(options));
+        let first = async { stats.next().await.transpose().map(Option::unwrap_or_default) };
+        self.call("measure a container", LOOK, first).await
     }
 
     /// Makes a container and returns its id.

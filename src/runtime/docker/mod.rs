@@ -25,6 +25,7 @@ mod probe;
 mod probe_http;
 mod sandbox;
 mod sessions;
+mod usage;
 mod volumes;
 mod worker;
 
@@ -41,7 +42,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::handle::{LogOptions, LogStream, Logs, Session, Sessions, Talk};
+use crate::handle::{LogOptions, LogStream, Logs, Meters, Session, Sessions, Talk, Usage};
 use crate::ids::Uid;
 use crate::kubelet::action::{Action, Observation, PodEvent, PodRef};
 use crate::time::Wall;
@@ -105,6 +106,7 @@ impl Docker {
             network_ready: AtomicBool::new(false),
             systemd: AtomicBool::new(false),
             oom_score_floor: AtomicBool::new(false),
+            meter: tokio::sync::Mutex::default(),
         };
         Self { engine: Arc::new(engine) }
     }
@@ -137,6 +139,12 @@ impl Sessions for Docker {
     }
 }
 
+impl Meters for Docker {
+    fn usage(&self, _node: &str) -> BoxFuture<'static, Result<Usage, String>> {
+        usage::usage(self.engine.clone())
+    }
+}
+
 /// What all tasks share.
 struct Engine {
     config: Config,
@@ -157,6 +165,8 @@ struct Engine {
     systemd: AtomicBool,
     /// The daemon may not lower oom scores (it lacks CAP_SYS_RESOURCE).
     oom_score_floor: AtomicBool,
+    /// What was measured last.
+    meter: tokio::sync::Mutex<usage::Meter>,
 }
 
 impl Engine {

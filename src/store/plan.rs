@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::ids::{Term, Uid};
-use crate::object::{Key, kinds};
+use crate::object::{Key, defaults, kinds};
 
 use super::bounds::MAX_FINALIZERS;
 use super::change::{Author, Change, Precondition, Rejected};
@@ -114,6 +114,9 @@ impl Store {
         let uid = origin.map_or(fresh, |origin| uid::of_turn(origin, turn));
         if *key.kind == kinds::SERVICE {
             self.allocations.complete(&key, uid, &mut intent, None)?;
+        }
+        if *key.kind == kinds::JOB {
+            defaults::name_pods(&mut intent, &key.name, uid);
         }
         let birth = Birth { key: key.clone(), created: self.now.wall, turn, origin, namespace };
         let decided = class::has_decided_spec(key.kind).then(|| intent.remove("spec")).flatten();

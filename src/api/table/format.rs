@@ -8,6 +8,8 @@ use crate::time::Wall;
 
 /// What stands where there is nothing.
 pub const NONE: &str = "<none>";
+/// What stands where nothing is said.
+pub const UNSET: &str = "<unset>";
 
 /// Reads a time in RFC 3339.
 pub fn time(value: &Value) -> Option<Wall> {
@@ -29,6 +31,11 @@ pub fn elapsed(then: Wall, now: Wall) -> String {
         (true, _) => "0s".to_owned(),
         (false, seconds) => human(seconds),
     }
+}
+
+/// Writes a duration in seconds.
+pub fn lasting(seconds: u64) -> String {
+    human(seconds)
 }
 
 /// Two units at most, and the second only while it matters (apimachinery's `HumanDuration`).
@@ -64,6 +71,11 @@ pub fn count(value: &Value) -> i64 {
 /// Returns the items of a list, none if it is missing.
 pub fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The texts of a list.
+pub fn texts(value: &Value, between: &str) -> String {
+    items(value).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(between)
 }
 
 /// Returns how many members an object or list has.

@@ -1,12 +1,17 @@
 //! Objects as the tables that `kubectl get` prints: upstream's columns, cell for cell.
 
+mod access;
+mod autoscalers;
+mod batch;
 mod cluster;
 mod events;
 mod format;
+mod ingress;
 mod metrics;
 mod network;
 mod nodes;
 mod pods;
+mod storage;
 mod workloads;
 
 use serde_json::{Value, json};
@@ -21,7 +26,7 @@ use super::status::Status;
 #[derive(Clone, Copy, Debug)]
 struct Column {
     name: &'static str,
-    /// `string` or `integer`.
+    /// `string`, `integer`, `boolean` or `date`.
     kind: &'static str,
     /// `name` for the column that identifies the row.
     format: &'static str,
@@ -42,6 +47,10 @@ const fn text(name: &'static str, description: &'static str) -> Column {
 
 const fn integer(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: "integer", format: "", description, priority: 0 }
+}
+
+const fn boolean(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "boolean", format: "", description, priority: 0 }
 }
 
 /// A column that only `-o wide` shows.
@@ -67,7 +76,10 @@ const AGE: Column = text(
 );
 
 /// For a kind that has no printer of its own.
-const PLAIN: Printer = Printer { columns: &[NAME, AGE], cells: |o, now| vec![name(o), age(o, now)] };
+const PLAIN: Printer = Printer {
+    columns: &[NAME, Column { name: "Created At", kind: "date", ..AGE }],
+    cells: |o, _| vec![name(o), o["metadata"]["creationTimestamp"].clone()],
+};
 
 /// Objects are printed from what is stored, in whichever form they are asked for.
 fn printer(kind: &'static Kind) -> &'static Printer {
@@ -81,6 +93,39 @@ fn printer(kind: &'static Kind) -> &'static Printer {
         ("", "secrets") => &cluster::SECRETS,
         ("", "serviceaccounts") => &cluster::SERVICE_ACCOUNTS,
         ("", "events") => &events::EVENTS,
+        ("", "endpoints") => &ingress::ENDPOINTS,
+        ("", "persistentvolumeclaims") => &storage::PERSISTENT_VOLUME_CLAIMS,
+        ("", "persistentvolumes") => &storage::PERSISTENT_VOLUMES,
+        ("", "podtemplates") => &batch::POD_TEMPLATES,
+        ("", "replicationcontrollers") => &batch::REPLICATION_CONTROLLERS,
+        ("", "resourcequotas") => &storage::RESOURCE_QUOTAS,
+        ("apps", "controllerrevisions") => &batch::CONTROLLER_REVISIONS,
+        ("apps", "daemonsets") => &batch::DAEMON_SETS,
+        ("apps", "statefulsets") => &batch::STATEFUL_SETS,
+        ("autoscaling", _) => &batch::HORIZONTAL_POD_AUTOSCALERS,
+        ("batch", "cronjobs") => &batch::CRON_JOBS,
+        ("batch", "jobs") => &batch::JOBS,
+        ("certificates.k8s.io", _) => &access::CERTIFICATE_SIGNING_REQUESTS,
+        ("networking.k8s.io", "ingresses") => &ingress::INGRESSES,
+        ("networking.k8s.io", "ingressclasses") => &ingress::INGRESS_CLASSES,
+        ("networking.k8s.io", "ipaddresses") => &ingress::IP_ADDRESSES,
+        ("networking.k8s.io", "networkpolicies") => &ingress::NETWORK_POLICIES,
+        ("networking.k8s.io", "servicecidrs") => &ingress::SERVICE_CIDRS,
+        ("policy", _) => &batch::POD_DISRUPTION_BUDGETS,
+        ("rbac.authorization.k8s.io", "rolebindings") => &access::ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => &access::CLUSTER_ROLE_BINDINGS,
+        ("storage.k8s.io", "csidrivers") => &storage::CSI_DRIVERS,
+        ("storage.k8s.io", "csinodes") => &storage::CSI_NODES,
+        ("storage.k8s.io", "csistoragecapacities") => &storage::CSI_STORAGE_CAPACITIES,
+        ("storage.k8s.io", "storageclasses") => &storage::STORAGE_CLASSES,
+        ("storage.k8s.io", "volumeattachments") => &storage::VOLUME_ATTACHMENTS,
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
+            &access::WEBHOOKS
+        }
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => &access::ADMISSION_POLICIES,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => &access::ADMISSION_POLICY_BINDINGS,
+        ("scheduling.k8s.io", _) => &access::PRIORITY_CLASSES,
+        ("node.k8s.io", _) => &access::RUNTIME_CLASSES,
         ("apps", "deployments") => &workloads::DEPLOYMENTS,
         ("apps", "replicasets") => &workloads::REPLICA_SETS,
         ("coordination.k8s.io", "leases") => &cluster::LEASES,

@@ -7,9 +7,9 @@ use crate::time::Wall;
 use super::format::{containers, count, selector};
 use super::{AGE, Column, NAME, Printer, age, integer, name, text, wide};
 
-const CONTAINERS: Column = wide(text("Containers", "Names of each container in the template."));
-const IMAGES: Column = wide(text("Images", "Images referenced by each container in the template."));
-const SELECTOR: Column = wide(text("Selector", "Label selector for pods."));
+pub(super) const CONTAINERS: Column = wide(text("Containers", "Names of each container in the template."));
+pub(super) const IMAGES: Column = wide(text("Images", "Images referenced by each container in the template."));
+pub(super) const SELECTOR: Column = wide(text("Selector", "Label selector for pods."));
 
 pub(super) const DEPLOYMENTS: Printer = Printer {
     columns: &[
@@ -36,7 +36,7 @@ fn deployment(object: &Value, now: Wall) -> Vec<Value> {
     let ready = format!("{}/{}", count(&status["readyReplicas"]), count(&spec["replicas"]));
     let numbers = [count(&status["updatedReplicas"]), count(&status["availableReplicas"])];
     let mut cells = vec![name(object), ready.into(), numbers[0].into(), numbers[1].into(), age(object, now)];
-    cells.extend(template(spec));
+    cells.extend(template(&spec["template"], &spec["selector"]));
     cells
 }
 
@@ -60,13 +60,13 @@ fn replica_set(object: &Value, now: Wall) -> Vec<Value> {
     let mut cells = vec![name(object)];
     cells.extend(numbers);
     cells.push(age(object, now));
-    cells.extend(template(spec));
+    cells.extend(template(&spec["template"], &spec["selector"]));
     cells
 }
 
-fn template(spec: &Value) -> [Value; 3] {
-    let template = &spec["template"];
-    [containers(template, "name").into(), containers(template, "image").into(), selector(&spec["selector"]).into()]
+/// The containers and images of a pod template, and whom the workload selects.
+pub(super) fn template(template: &Value, of: &Value) -> [Value; 3] {
+    [containers(template, "name").into(), containers(template, "image").into(), selector(of).into()]
 }
 
 #[cfg(test)]

@@ -280,3 +280,139 @@ fn an_update_need_not_repeat_what_was_allocated() {
     carry_over(&kinds::NAMESPACE, &mut emptied, &json!({"spec": {}}));
     assert_eq!(emptied["spec"], json!({}));
 }
+
+#[test]
+fn a_job_gets_all_its_defaults_and_its_own_labels() {
+    let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": []}});
+    let job = defaulted(&kinds::JOB, json!({"spec": {"template": template}}));
+    let spec = &job["spec"];
+    assert_eq!((&spec["completions"], &spec["parallelism"], &spec["backoffLimit"]), (&json!(1), &json!(1), &json!(6)));
+    assert_eq!((&spec["completionMode"], &spec["suspend"]), (&json!("NonIndexed"), &json!(false)));
+    assert_eq!(job["metadata"]["labels"], json!({"app": "x"}), "the template's");
+    let work_queue = defaulted(&kinds::JOB, json!({"spec": {"parallelism": 3, "podFailurePolicy": {"rules": []}}}));
+    assert_eq!(
+        (work_queue["spec"].get("completions"), &work_queue["spec"]["podReplacementPolicy"]),
+        (None, &json!("Failed"))
+    );
+
+    let uid = crate::ids::Uid([7; 16]);
+    let named = |mut job: Value| {
+        let members = job.as_object_mut().unwrap();
+        name_pods(members, "pi", uid);
+        let once = members.clone();
+        name_pods(members, "pi", uid);
+        assert_eq!(*members, once);
+        job
+    };
+    let made = named(defaulted(&kinds::JOB, json!({"spec": {}})));
+    assert_eq!(made["spec"]["selector"], json!({"matchLabels": {CONTROLLER_UID: uid.to_string()}}));
+    let labels = &made["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(
+        (&labels[JOB_NAME], &labels["job-name"], &labels["controller-uid"]),
+        (&json!("pi"), &json!("pi"), &json!(uid.to_string()))
+    );
+    assert_eq!(&made["metadata"]["labels"], labels, "a Job without labels has its pods'");
+    let manual = json!({"spec": {"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}}});
+    assert_eq!(named(manual.clone()), manual);
+}
+
+#[test]
+fn kinds_on_which_nothing_acts_have_their_defaults_too() {
+    let table = [
+        (&kinds::CRON_JOB, json!({"spec": {}}), "/spec/concurrencyPolicy", json!("Allow")),
+        (&kinds::CRON_JOB, json!({"spec": {}}), "/spec/jobTemplate/spec/template/spec/restartPolicy", json!("Always")),
+        (
+            &kinds::DAEMON_SET,
+            json!({}),
+            "/spec/updateStrategy",
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}),
+        ),
+        (
+            &kinds::STATEFUL_SET,
+            json!({}),
+            "/spec/updateStrategy",
+            json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+        ),
+        (
+            &kinds::STATEFUL_SET,
+            json!({"spec": {"updateStrategy": {"type": "OnDelete"}}}),
+            "/spec/updateStrategy",
+            json!({"type": "OnDelete"}),
+        ),
+        (
+            &kinds::STATEFUL_SET,
+            json!({"spec": {"volumeClaimTemplates": [{}]}}),
+            "/spec/volumeClaimTemplates/0/spec/volumeMode",
+            json!("Filesystem"),
+        ),
+        (
+            &kinds::REPLICATION_CONTROLLER,
+            json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}),
+            "/spec/selector",
+            json!({"a": "b"}),
+        ),
+        (&kinds::HORIZONTAL_POD_AUTOSCALER, json!({}), "/spec/metrics/0/resource/target/averageUtilization", json!(80)),
+        (
+            &kinds::HORIZONTAL_POD_AUTOSCALER,
+            json!({"spec": {"behavior": {}}}),
+            "/spec/behavior/scaleUp/policies/0/value",
+            json!(4),
+        ),
+        (&kinds::PERSISTENT_VOLUME, json!({}), "/spec/persistentVolumeReclaimPolicy", json!("Retain")),
+        (
+            &kinds::PERSISTENT_VOLUME_CLAIM,
+            json!({"spec": {"resources": {"requests": {"storage": "1024Mi"}}}}),
+            "/spec/resources/requests/storage",
+            json!("1Gi"),
+        ),
+        (&kinds::STORAGE_CLASS, json!({}), "/volumeBindingMode", json!("Immediate")),
+        (&kinds::CSI_DRIVER, json!({}), "/spec/volumeLifecycleModes", json!(["Persistent"])),
+        (&kinds::INGRESS_CLASS, json!({"spec": {"parameters": {}}}), "/spec/parameters/scope", json!("Cluster")),
+        (
+            &kinds::NETWORK_POLICY,
+            json!({"spec": {"egress": [{"ports": [{"port": 1}]}]}}),
+            "/spec/policyTypes",
+            json!(["Ingress", "Egress"]),
+        ),
+        (
+            &kinds::ENDPOINTS,
+            json!({"subsets": [{"ports": [{"port": 1}]}]}),
+            "/subsets/0/ports/0/protocol",
+            json!("TCP"),
+        ),
+        (
+            &kinds::ROLE_BINDING,
+            json!({"roleRef": {}, "subjects": [{"kind": "User"}]}),
+            "/subjects/0/apiGroup",
+            json!("rbac.authorization.k8s.io"),
+        ),
+        (
+            &kinds::MUTATING_WEBHOOK_CONFIGURATION,
+            json!({"webhooks": [{"rules": [{}]}]}),
+            "/webhooks/0/reinvocationPolicy",
+            json!("Never"),
+        ),
+        (
+            &kinds::VALIDATING_WEBHOOK_CONFIGURATION,
+            json!({"webhooks": [{"rules": [{}]}]}),
+            "/webhooks/0/rules/0/scope",
+            json!("*"),
+        ),
+        (
+            &kinds::VALIDATING_ADMISSION_POLICY,
+            json!({"spec": {"matchConstraints": {}}}),
+            "/spec/matchConstraints/matchPolicy",
+            json!("Equivalent"),
+        ),
+        (&kinds::PRIORITY_CLASS, json!({}), "/preemptionPolicy", json!("PreemptLowerPriority")),
+        (
+            &kinds::LIMIT_RANGE,
+            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}}),
+            "/spec/limits/0/defaultRequest/cpu",
+            json!("1"),
+        ),
+    ];
+    for (kind, object, path, value) in table {
+        assert_eq!(defaulted(kind, object).pointer(path), Some(&value), "{kind} {path}");
+    }
+}

@@ -132,8 +132,8 @@ fn resource(kind: &Kind) -> Vec<Value> {
             it["version"] = json!("v1");
             it["kind"] = json!("Scale");
         }
-        if let Subresource::Exec | Subresource::Attach | Subresource::PortForward = sub {
-            it["kind"] = json!(options(*sub));
+        if let Some(options) = options(kind, *sub) {
+            it["kind"] = json!(options);
         }
         it
     });
@@ -176,14 +176,10 @@ fn aggregated_version(group: &str, version: &str) -> Value {
 fn aggregated_resource(kind: &Kind) -> Value {
     let this = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let subresources = kind.subresources.iter().map(|sub| {
-        let response = match sub {
-            Subresource::Scale => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
-            Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Log => {
-                this.clone()
-            }
-            Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
-                json!({"group": "", "version": "v1", "kind": options(*sub)})
-            }
+        let response = match (sub, options(kind, *sub)) {
+            (Subresource::Scale, _) => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
+            (_, Some(options)) => json!({"group": "", "version": "v1", "kind": options}),
+            (_, None) => this.clone(),
         };
         json!({
             "subresource": subresource_name(*sub),
@@ -233,15 +229,18 @@ fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
         }
         Subresource::Log => &["get"],
         Subresource::Exec | Subresource::Attach | Subresource::PortForward => &["create", "get"],
+        Subresource::Proxy => &["create", "delete", "get", "patch", "update"],
     }
 }
 
-/// The kind of a session's options, which travel in the query.
-fn options(subresource: Subresource) -> &'static str {
+/// The kind of the options of what is a connection, which travel in the query.
+fn options(kind: &Kind, subresource: Subresource) -> Option<String> {
     match subresource {
-        Subresource::Exec => "PodExecOptions",
-        Subresource::Attach => "PodAttachOptions",
-        _ => "PodPortForwardOptions",
+        Subresource::Exec => Some("PodExecOptions".to_owned()),
+        Subresource::Attach => Some("PodAttachOptions".to_owned()),
+        Subresource::PortForward => Some("PodPortForwardOptions".to_owned()),
+        Subresource::Proxy => Some(format!("{}ProxyOptions", kind.kind)),
+        _ => None,
     }
 }
 

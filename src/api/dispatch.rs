@@ -28,7 +28,7 @@ use super::sessions::{self, MAX_SESSIONS};
 use super::status::Status;
 use super::verbs::{delete, read, review, write};
 use super::watch::{self, Hub};
-use super::{body, discovery, forward, logs, now, present};
+use super::{body, discovery, forward, logs, now, present, proxied};
 
 /// How long a request may take until its answer begins; watches and logs go on from there.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -174,6 +174,7 @@ impl Api {
 
     async fn subresource(&self, key: Key, subresource: Subresource, call: Call) -> Result<Response<Body>, Status> {
         match (subresource, &call.head.method) {
+            (Subresource::Proxy, _) => proxied::pass(self, &key, call.head, call.body).await,
             (Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers, &Method::GET) => {
                 read::get(self, &key, &call.head.headers, &call.params).await
             }

@@ -24,6 +24,7 @@ mod openapi;
 mod openapi_v2;
 mod params;
 mod present;
+mod proxied;
 mod routes;
 mod server;
 mod sessions;

@@ -134,6 +134,7 @@ fn within(kind: &'static Kind, namespace: Option<&str>, segments: &[&str]) -> Op
     match segments {
         [] => Some(Route::Collection { kind, namespace: namespace.map(str::to_owned) }),
         [name] => Some(Route::Object(key(name)?)),
+        [name, "proxy", ..] if kind.has(Subresource::Proxy) => Some(Route::Sub(key(name)?, Subresource::Proxy)),
         [name, sub] => {
             let sub = subresource(sub).filter(|s| kind.has(*s))?;
             Some(Route::Sub(key(name)?, sub))
@@ -152,6 +153,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "attach" => Some(Subresource::Attach),
         "portforward" => Some(Subresource::PortForward),
         "ephemeralcontainers" => Some(Subresource::EphemeralContainers),
+        "proxy" => Some(Subresource::Proxy),
         _ => None,
     }
 }
@@ -167,6 +169,7 @@ pub fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Attach => "attach",
         Subresource::PortForward => "portforward",
         Subresource::EphemeralContainers => "ephemeralcontainers",
+        Subresource::Proxy => "proxy",
     }
 }
 

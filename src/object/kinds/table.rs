@@ -1,7 +1,7 @@
 //! Every served kind, by groups in the order in which upstream lists them, and in each by plural.
 
 use super::Kind;
-use super::Subresource::{Approval, Attach, EphemeralContainers, Exec, Log, PortForward, Scale, Status};
+use super::Subresource::{Approval, Attach, EphemeralContainers, Exec, Log, PortForward, Proxy, Scale, Status};
 
 macro_rules! kinds {
     (stored { $($name:ident = $kind:expr;)* } views { $($view:ident = $form:expr;)* }) => {
@@ -45,7 +45,7 @@ kinds! { stored {
         short_names: &["ns"], namespaced: false, subresources: &[Status], since: 1,
         definition: "io.k8s.api.core.v1.Namespace", ..KIND };
     NODE = Kind { group: "", version: "v1", kind: "Node", plural: "nodes", singular: "node", short_names: &["no"],
-        namespaced: false, subresources: &[Status], since: 1, definition: "io.k8s.api.core.v1.Node", ..KIND };
+        namespaced: false, subresources: &[Status, Proxy], since: 1, definition: "io.k8s.api.core.v1.Node", ..KIND };
     PERSISTENT_VOLUME_CLAIM = Kind { group: "", version: "v1", kind: "PersistentVolumeClaim",
         plural: "persistentvolumeclaims", singular: "persistentvolumeclaim", short_names: &["pvc"],
         subresources: &[Status], is_shown_when_deleted: true, is_inert: true,
@@ -54,7 +54,7 @@ kinds! { stored {
         singular: "persistentvolume", short_names: &["pv"], namespaced: false, subresources: &[Status],
         is_shown_when_deleted: true, is_inert: true, definition: "io.k8s.api.core.v1.PersistentVolume", ..KIND };
     POD = Kind { group: "", version: "v1", kind: "Pod", plural: "pods", singular: "pod", short_names: &["po"],
-        categories: &["all"], subresources: &[Status, Log, Exec, Attach, PortForward, EphemeralContainers],
+        categories: &["all"], subresources: &[Status, Log, Exec, Attach, PortForward, EphemeralContainers, Proxy],
         is_shown_when_deleted: true,
         since: 1, definition: "io.k8s.api.core.v1.Pod", ..KIND };
     POD_TEMPLATE = Kind { group: "", version: "v1", kind: "PodTemplate", plural: "podtemplates",
@@ -72,7 +72,7 @@ kinds! { stored {
         singular: "serviceaccount", short_names: &["sa"], is_shown_when_deleted: true, since: 1,
         definition: "io.k8s.api.core.v1.ServiceAccount", ..KIND };
     SERVICE = Kind { group: "", version: "v1", kind: "Service", plural: "services", singular: "service",
-        short_names: &["svc"], categories: &["all"], subresources: &[Status], is_shown_when_deleted: true, since: 1,
+        short_names: &["svc"], categories: &["all"], subresources: &[Status, Proxy], is_shown_when_deleted: true, since: 1,
         definition: "io.k8s.api.core.v1.Service", ..KIND };
     CONTROLLER_REVISION = Kind { group: "apps", version: "v1", kind: "ControllerRevision",
         plural: "controllerrevisions", singular: "controllerrevision",

@@ -32,6 +32,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
             Subresource::Attach => ("attach", at("Attach")),
             Subresource::PortForward => ("portforward", at("Portforward")),
             Subresource::EphemeralContainers => ("ephemeralcontainers", at("Ephemeralcontainers")),
+            Subresource::Proxy => ("proxy", at("Proxy")),
         };
         let path = format!("{one}/{name}");
         let operations = match subresource {
@@ -39,6 +40,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 vec![("get", connect("Get", &place)), ("post", connect("Post", &place))]
             }
+            Subresource::Proxy => METHODS.iter().map(|method| (*method, connect(&capital(method), &place))).collect(),
             Subresource::Status | Subresource::Scale | Subresource::Approval | Subresource::EphemeralContainers => {
                 vec![("get", read(&place)), ("put", replace(&place)), ("patch", patch(&place))]
             }
@@ -48,6 +50,9 @@ pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
     }
     paths
 }
+
+/// What can be passed on.
+const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
 
 /// What an operation works on.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::ids::Uid;
@@ -76,6 +77,8 @@ impl Wake<'_> {
             self.add(Controller::Deployment, key);
         } else if key.kind == &kinds::REPLICA_SET {
             self.add(Controller::ReplicaSet, key);
+        } else if key.kind == &kinds::JOB {
+            self.add(Controller::Job, key);
         } else if key.kind == &kinds::POD {
             self.add(Controller::PodGarbage, key);
         } else if key.kind == &kinds::NAMESPACE {
@@ -95,6 +98,7 @@ impl Wake<'_> {
                     self.adopters(Controller::ReplicaSet, &kinds::REPLICA_SET, entry, |s: ReplicaSet| {
                         s.spec?.selector.into()
                     });
+                    self.adopters(Controller::Job, &kinds::JOB, entry, |j: Job| j.spec?.selector);
                 }
                 None if entry.key.kind == &kinds::REPLICA_SET => {
                     self.adopters(Controller::Deployment, &kinds::DEPLOYMENT, entry, |d: Deployment| {
@@ -112,6 +116,8 @@ impl Wake<'_> {
             self.add(Controller::ReplicaSet, &entry.key);
         } else if entry.key.kind == &kinds::DEPLOYMENT {
             self.add(Controller::Deployment, &entry.key);
+        } else if entry.key.kind == &kinds::JOB {
+            self.add(Controller::Job, &entry.key);
         }
     }
 

@@ -6,6 +6,7 @@
 //! | ReplicaSets | makes what is missing, unless it must never run twice; deletes only on nodes that it sees |
 //! | Deployments | scales, and rolls out what is new on its side; a rollout under way waits for a leader, unless the annotation [`hold::PARTITION`] is `run` |
 //! | namespaces, owners | deletes what is in one, or was owned, where that is known to be deleted; ends nothing that a finalizer holds |
+//! | Jobs | nothing: what has been tried elsewhere it cannot know |
 //! | pods nobody will end | nothing: their node may be on another side |
 
 use crate::object::{Key, hold, kinds};
@@ -36,7 +37,8 @@ pub fn look_after(controller: Controller, view: &Snapshot, key: &Key, now: Now) 
         Controller::ReplicaSet => may_delete(view, &mut nodes, change) && !makes_what_holds(change),
         Controller::Namespace => !matches!(change, Change::Remove { .. }),
         Controller::Garbage => is_orphaned(view, change),
-        Controller::PodGarbage => false,
+        // Whether an attempt has failed, or runs elsewhere, only the whole cluster knows.
+        Controller::PodGarbage | Controller::Job => false,
         Controller::Deployment | Controller::ServiceAccount | Controller::TaintEviction => true,
     });
     if plan.changes.len() < before {

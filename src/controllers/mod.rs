@@ -32,6 +32,7 @@ mod caretaker;
 mod deployment;
 mod edit;
 mod garbage;
+mod job;
 mod names;
 mod namespace;
 mod node;
@@ -74,6 +75,8 @@ pub enum Controller {
     PodGarbage,
     /// Deletes pods that do not tolerate what their node was tainted with. Keys are Nodes.
     TaintEviction,
+    /// Runs pods to completion. Keys are Jobs.
+    Job,
 }
 
 /// What one reconcile wants done.
@@ -105,6 +108,7 @@ pub fn reconcile(controller: Controller, view: &Snapshot, key: &Key, now: Now) -
         Controller::ServiceAccount => service_account::reconcile(view, key),
         Controller::PodGarbage => pod_garbage::reconcile(view, key, now),
         Controller::TaintEviction => taint_eviction::reconcile(view, key, now),
+        Controller::Job => job::reconcile(view, key, now),
     }
 }
 
@@ -119,6 +123,8 @@ pub fn refused(controller: Controller, view: &Snapshot, key: &Key, change: &Chan
         (Controller::ReplicaSet, Change::Delete { .. }) => {
             (replica_set::COMPONENT, "FailedDelete", format!("Error deleting: {why}"))
         }
+        (Controller::Job, Change::Create { .. }) => (job::COMPONENT, "FailedCreate", format!("Error creating: {why}")),
+        (Controller::Job, Change::Delete { .. }) => (job::COMPONENT, "FailedDelete", format!("Error deleting: {why}")),
         (Controller::Deployment, Change::Create { key, .. }) => (
             deployment::COMPONENT,
             "ReplicaSetCreateError",

@@ -8,7 +8,7 @@ use crate::object::{Key, kinds};
 use crate::store::{Change, DeleteOptions, Entry, Precondition, Snapshot};
 use crate::time::{Now, Wall};
 
-use super::{BURST, Plan, edit, pod};
+use super::{BURST, Plan, edit, job, pod};
 
 /// How many finished pods are kept (upstream's `--terminated-pod-gc-threshold`).
 pub const FINISHED_KEPT: usize = 12_500;
@@ -21,6 +21,9 @@ const MISSING_SINCE: &str = "skein.dev/node-missing-since";
 /// Looks after the pod at `key`.
 pub fn reconcile(view: &Snapshot, key: &Key, now: Now) -> Plan {
     let Some(entry) = view.get(key) else { return Plan::default() };
+    if job::is_forgotten(view, entry) {
+        return Plan { changes: vec![job::released(entry)], ..Plan::default() };
+    }
     match &entry.node {
         None if entry.terminating => Plan { changes: end(entry), ..Plan::default() },
         Some(node) if view.get(&Key::cluster(&kinds::NODE, node.clone())).is_none() => lost_node(entry, now),

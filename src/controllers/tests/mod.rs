@@ -3,6 +3,7 @@
 mod cluster;
 mod deployments;
 mod garbage;
+mod jobs;
 mod lost_nodes;
 mod namespaces;
 mod objects;

@@ -97,7 +97,7 @@ kinds! { stored {
         short_names: &["cj"], categories: &["all"], subresources: &[Status], is_inert: true,
         definition: "io.k8s.api.batch.v1.CronJob", ..KIND };
     JOB = Kind { group: "batch", version: "v1", kind: "Job", plural: "jobs", singular: "job", categories: &["all"],
-        subresources: &[Status], is_inert: true, definition: "io.k8s.api.batch.v1.Job", ..KIND };
+        subresources: &[Status], definition: "io.k8s.api.batch.v1.Job", ..KIND };
     CERTIFICATE_SIGNING_REQUEST = Kind { group: "certificates.k8s.io", version: "v1",
         kind: "CertificateSigningRequest", plural: "certificatesigningrequests",
         singular: "certificatesigningrequest", short_names: &["csr"], namespaced: false,

@@ -123,8 +123,8 @@ fn patch(bytes: &[u8]) {
         let by = By { manager: "fuzz", subresource: part.subresource(), now: jiff::Timestamp::UNIX_EPOCH };
         let how = How { part, validation: FieldValidation::Warn, by, force: which % 2 == 0 };
         let key = Key::new(kind, "default", "web");
-        if let Ok(written) = write::apply(&key, Some(&deployment()), body, how) {
-            drop(write::apply(&key, Some(&written.object), body, how));
+        if let Ok(written) = write::apply(key.kind, &key, Some(&deployment()), body, how) {
+            drop(write::apply(key.kind, &key, Some(&written.object), body, how));
         }
         return;
     }

@@ -110,7 +110,7 @@ pub fn resources(group: &str, version: &str) -> Value {
 }
 
 /// A kind and its subresources, as plain discovery lists them.
-fn resource(kind: &Kind) -> Vec<Value> {
+pub fn resource(kind: &Kind) -> Vec<Value> {
     let mut this = json!({
         "name": kind.plural,
         "singularName": kind.singular,
@@ -173,7 +173,8 @@ fn aggregated_version(group: &str, version: &str) -> Value {
     json!({"version": version, "resources": resources, "freshness": "Current"})
 }
 
-fn aggregated_resource(kind: &Kind) -> Value {
+/// A kind and its subresources, as aggregated discovery lists them.
+pub fn aggregated_resource(kind: &Kind) -> Value {
     let this = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let subresources = kind.subresources.iter().map(|sub| {
         let response = match (sub, options(kind, *sub)) {

@@ -12,11 +12,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::{Containers, Handle};
+use crate::object::custom::{Catalog, is_builtin};
 use crate::object::kinds::Subresource;
 use crate::object::write::Part;
 use crate::object::{Key, Kind, json};
 use crate::trust::User;
 
+use super::custom::{self, Customs, Documents};
 use super::lists::Lists;
 use super::metrics::{self, MEASURED};
 use super::negotiate::{DISCOVERY, View, WHOLE, negotiate};
@@ -41,6 +43,8 @@ pub struct Api {
     pub(super) sessions: Arc<Semaphore>,
     pub(super) lists: Lists,
     openapi: OpenApi,
+    pub(super) customs: Customs,
+    documents: Documents,
     pub(super) hub: Arc<Hub>,
     pub(super) shutdown: CancellationToken,
 }
@@ -73,7 +77,17 @@ impl Api {
         let hub = Arc::new(Hub::new(handle.snapshots(), patience));
         tokio::spawn(Arc::clone(&hub).run(shutdown.clone()));
         let sessions = Arc::new(Semaphore::new(MAX_SESSIONS));
-        Self { handle, containers, sessions, lists: Lists::default(), openapi: OpenApi::default(), hub, shutdown }
+        Self {
+            handle,
+            containers,
+            sessions,
+            lists: Lists::default(),
+            openapi: OpenApi::default(),
+            customs: Customs::default(),
+            documents: Documents::default(),
+            hub,
+            shutdown,
+        }
     }
 
     /// Answers a request of `user`, or of anybody.
@@ -90,7 +104,8 @@ impl Api {
     async fn route(&self, request: Request<Body>, user: Option<&User>) -> Result<Response<Body>, Status> {
         let (head, body) = request.into_parts();
         let params = Params::parse(head.uri.query().unwrap_or_default());
-        let route = routes::parse(head.uri.path());
+        let path = head.uri.path();
+        let route = routes::parse(path).or_else(|| routes::parse_custom(path, &self.customs().catalog));
         let open = matches!(route, Some(Route::Health(_) | Route::Version));
         // Until there are rules about who may do what, whoever holds a certificate of ours may do everything.
         if user.is_none() && !open {
@@ -103,7 +118,19 @@ impl Api {
         let (who, is_admin) = (user, user.is_some_and(User::is_admin));
         let user = user.map_or_else(String::new, |user| user.name.clone());
         let call = Call { head, params, body, user };
-        match route.ok_or_else(Status::no_such_path)? {
+        let kind = route.as_ref().and_then(custom::kind_of);
+        let answer = self.dispatch(route.ok_or_else(Status::no_such_path)?, call, who, is_admin).await?;
+        Ok(self.warn_of_version(kind, answer))
+    }
+
+    async fn dispatch(
+        &self,
+        route: Route,
+        call: Call,
+        who: Option<&User>,
+        is_admin: bool,
+    ) -> Result<Response<Body>, Status> {
+        match route {
             Route::Collection { kind, namespace } => self.collection(kind, namespace, call).await,
             Route::Object(key) => self.object(key, call).await,
             Route::Sub(key, subresource) => self.subresource(key, subresource, call).await,
@@ -119,11 +146,16 @@ impl Api {
             Route::Partitions => Ok(present::value(&serde_json::json!({"partitions": *self.handle.partitions()}))),
             Route::Version => Ok(present::value(&discovery::version())),
             Route::OpenApiV2 => openapi_v2::document(&call.head.headers),
-            Route::OpenApiIndex => self.openapi.index(&call.head.headers).await,
+            Route::OpenApiIndex => self.openapi.index(&call.head.headers, &self.customs().catalog).await,
+            Route::OpenApiDocument { group, version } if !is_builtin(group) => {
+                let customs = self.customs();
+                let document = self.documents.get(&self.handle, &customs.catalog, group, version)?;
+                document.answer(&call.head.headers, &call.params)
+            }
             Route::OpenApiDocument { group, version } => {
                 self.openapi.document(group, version, &call.head.headers, &call.params).await
             }
-            other => discover(&other, &call.head),
+            other => discover(&other, &call.head, &self.customs().catalog),
         }
     }
 
@@ -203,27 +235,39 @@ impl Api {
     }
 }
 
-fn discover(route: &Route, head: &Parts) -> Result<Response<Body>, Status> {
+fn discover(route: &Route, head: &Parts, customs: &Catalog) -> Result<Response<Body>, Status> {
     let aggregates = matches!(route, Route::CoreVersions | Route::Groups);
     let wanted = negotiate(&head.headers, if aggregates { DISCOVERY } else { WHOLE })?;
     let value: Value = match route {
         Route::CoreVersions | Route::Groups if wanted.view == View::Aggregated => {
-            return Ok(aggregated(&discovery::aggregated(*route == Route::CoreVersions)));
+            let is_core = *route == Route::CoreVersions;
+            let mut value = discovery::aggregated(is_core);
+            if !is_core {
+                custom::add_to_aggregated(&mut value, customs);
+            }
+            return Ok(aggregated(&value));
         }
         Route::CoreVersions => {
             let host = head.headers.get(HOST).and_then(|h| h.to_str().ok());
             discovery::core_versions(host.or(head.uri.authority().map(|a| a.as_str())).unwrap_or_default())
         }
-        Route::Groups => discovery::groups(),
-        Route::Group(group) => discovery::group(group),
-        Route::Resources { group, version } => discovery::resources(group, version),
-        _ => discovery::root(),
+        Route::Groups => with(discovery::groups(), |value| custom::add_to_groups(value, customs)),
+        Route::Group(group) => custom::group(customs, group).unwrap_or_else(|| discovery::group(group)),
+        Route::Resources { group, version } => {
+            custom::resources(customs, group, version).unwrap_or_else(|| discovery::resources(group, version))
+        }
+        _ => with(discovery::root(), |value| custom::add_to_root(value, customs)),
     };
     let mut response = present::document(wanted.form, StatusCode::OK, json::write(&value));
     if aggregates {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     }
     Ok(response)
+}
+
+fn with(mut value: Value, edit: impl FnOnce(&mut Value)) -> Value {
+    edit(&mut value);
+    value
 }
 
 /// The answer names what it is, or clients read it as the plain form.

@@ -20,11 +20,19 @@ impl Filter {
     /// # Errors
     /// 400 if one is malformed or names a field by which the kind cannot be selected.
     pub fn parse(kind: &'static Kind, params: &Params) -> Result<Self, Status> {
+        Self::with(kind, &[], params)
+    }
+
+    /// As [`Filter::parse`]; `selectable` are the plain paths by which the kind can be selected besides.
+    ///
+    /// # Errors
+    /// As [`Filter::parse`].
+    pub fn with(kind: &'static Kind, selectable: &[String], params: &Params) -> Result<Self, Status> {
         let labels = params.text("labelSelector").unwrap_or_default();
         let fields = params.text("fieldSelector").unwrap_or_default();
         Ok(Self {
             labels: labels.parse::<Selector>().map_err(|e| Status::bad_request(e.to_string()))?,
-            fields: FieldSelector::parse(kind, fields).map_err(|e| Status::bad_request(e.to_string()))?,
+            fields: FieldSelector::with(kind, selectable, fields).map_err(|e| Status::bad_request(e.to_string()))?,
         })
     }
 

@@ -12,6 +12,7 @@
 
 mod auth;
 mod body;
+mod custom;
 mod discovery;
 mod dispatch;
 mod filter;

@@ -16,8 +16,12 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use tokio::sync::OnceCell;
 
+use serde_json::Value;
+
+use crate::object::custom::Catalog;
 use crate::object::{json, openapi};
 
+use super::custom::Documents;
 use super::negotiate::{WHOLE, negotiate};
 use super::params::Params;
 use super::present;
@@ -33,8 +37,9 @@ struct Made {
     documents: BTreeMap<(&'static str, &'static str), Document>,
 }
 
-#[derive(Debug)]
-struct Document {
+/// A document, packed.
+#[derive(Clone, Debug)]
+pub struct Document {
     gzipped: Bytes,
     /// What the index names as its hash.
     hash: String,
@@ -45,12 +50,15 @@ impl OpenApi {
     ///
     /// # Errors
     /// 406 if the client does not take JSON.
-    pub async fn index(&self, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    pub async fn index(&self, headers: &HeaderMap, customs: &Catalog) -> Result<Response<Body>, Status> {
         negotiate(headers, WHOLE)?;
-        Ok(present::with_type(StatusCode::OK, "application/json", self.made().await?.index.clone()))
+        let made = self.made().await?;
+        let mut index: Value = serde_json::from_slice(&made.index).map_err(Status::internal)?;
+        Documents::add_to_index(&mut index, customs);
+        Ok(present::with_type(StatusCode::OK, "application/json", json::write(&index)))
     }
 
-    /// Answers with the document of a group version. A client that names its hash may keep it for ever.
+    /// Answers with the document of a group version of the table of kinds.
     ///
     /// # Errors
     /// 404 if the group version is not served, 406 if the client does not take JSON.
@@ -61,9 +69,39 @@ impl OpenApi {
         headers: &HeaderMap,
         params: &Params,
     ) -> Result<Response<Body>, Status> {
-        negotiate(headers, WHOLE)?;
         let made = self.made().await?;
-        let document = made.documents.get(&(group, version)).ok_or_else(Status::no_such_path)?;
+        made.documents.get(&(group, version)).ok_or_else(Status::no_such_path)?.answer(headers, params)
+    }
+
+    async fn made(&self) -> Result<&Made, Status> {
+        let make = || async { tokio::task::spawn_blocking(make).await.map_err(Status::internal)? };
+        self.0.get_or_try_init(make).await
+    }
+}
+
+impl Document {
+    /// Packs a document.
+    ///
+    /// # Errors
+    /// 500 if that fails, which it does not.
+    pub fn pack(text: &str, hash: String) -> Result<Self, Status> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).map_err(Status::internal)?;
+        Ok(Self { gzipped: encoder.finish().map_err(Status::internal)?.into(), hash })
+    }
+
+    /// Returns the name of its contents.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Answers with it. A client that names its hash may keep it for ever.
+    ///
+    /// # Errors
+    /// 406 if the client does not take JSON.
+    pub fn answer(&self, headers: &HeaderMap, params: &Params) -> Result<Response<Body>, Status> {
+        negotiate(headers, WHOLE)?;
+        let document = self;
         let etag = format!("\"{}\"", document.hash);
         let known = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
         let compressed = accepts_gzip(headers);
@@ -85,13 +123,6 @@ impl OpenApi {
         Ok(response)
     }
 
-    async fn made(&self) -> Result<&Made, Status> {
-        let make = || async { tokio::task::spawn_blocking(make).await.map_err(Status::internal)? };
-        self.0.get_or_try_init(make).await
-    }
-}
-
-impl Document {
     fn text(&self) -> Result<Bytes, Status> {
         let mut text = Vec::new();
         GzDecoder::new(&*self.gzipped).read_to_end(&mut text).map_err(Status::internal)?;
@@ -104,9 +135,7 @@ fn make() -> Result<Made, Status> {
     for (group, version) in openapi::group_versions() {
         let text =
             openapi::document(group, version).ok_or_else(|| Status::internal("a served group has a document"))?;
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text.as_bytes()).map_err(Status::internal)?;
-        let gzipped = encoder.finish().map_err(Status::internal)?.into();
+        let Document { gzipped, .. } = Document::pack(&text, String::new())?;
         documents.insert((group, version), (text, gzipped));
     }
     let index = openapi::index(|group, version| documents[&(group, version)].0.as_str());
@@ -129,7 +158,6 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
-    use serde_json::Value;
 
     use super::*;
 
@@ -140,7 +168,9 @@ mod tests {
     #[tokio::test]
     async fn every_document_of_the_index_is_there_under_its_hash() {
         let api = OpenApi::default();
-        let index: Value = serde_json::from_slice(&body(api.index(&HeaderMap::new()).await.unwrap()).await).unwrap();
+        let index: Value =
+            serde_json::from_slice(&body(api.index(&HeaderMap::new(), &Catalog::default()).await.unwrap()).await)
+                .unwrap();
         let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
         let params = Params::parse(url.split_once('?').unwrap().1);
         let response = api.document("apps", "v1", &HeaderMap::new(), &params).await.unwrap();

@@ -1,6 +1,7 @@
 //! Objects in the form and view that the client wants.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -8,19 +9,24 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::ids::Revision;
+use crate::object::custom::Version;
+use crate::object::write::Rules;
 use crate::object::{Kind, json, view};
 use crate::store::Entry;
 use crate::time::Wall;
 
+use super::custom;
 use super::negotiate::{Form, OBJECTS, View, Wanted, negotiate};
 use super::params::Params;
 use super::status::Status;
 use super::table::{self, Include};
 
 /// How objects of one kind are to be shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Lens {
     kind: &'static Kind,
+    /// Of a kind that users define: in which version.
+    version: Option<Arc<Version>>,
     wanted: Wanted,
     include: Include,
     /// For ages.
@@ -44,7 +50,61 @@ impl Lens {
     /// # Errors
     /// 406 if nothing fits, 400 for a bad `includeObject`.
     pub fn of(kind: &'static Kind, headers: &HeaderMap, params: &Params, now: Wall) -> Result<Self, Status> {
-        Ok(Self { kind, wanted: negotiate(headers, OBJECTS)?, include: Include::parse(params)?, now })
+        Ok(Self { kind, version: None, wanted: negotiate(headers, OBJECTS)?, include: Include::parse(params)?, now })
+    }
+
+    /// Returns the lens for a version of a kind that users define.
+    #[must_use]
+    pub fn of_version(self, version: Arc<Version>) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// Returns the rules by which objects of the kind are written.
+    pub fn rules(&self) -> Rules<'_> {
+        self.version.as_ref().map_or(Rules::Known(self.kind), |version| Rules::Custom(version))
+    }
+
+    /// Tells whether no more objects of the kind are made, since its definition is being deleted.
+    pub fn is_closed(&self) -> bool {
+        self.version.as_ref().is_some_and(|version| version.terminating)
+    }
+
+    /// Returns the plain paths by which objects can be selected besides what all can be.
+    pub fn selectable(&self) -> &[String] {
+        self.version.as_ref().map_or(&[], |version| &version.selectable)
+    }
+
+    /// Parses an object. One of a kind that users define is as it is in the lens's version.
+    pub fn value(&self, entry: &Entry) -> Value {
+        let mut object = entry.value();
+        if let Some(version) = &self.version {
+            version.show(&mut object);
+        }
+        object
+    }
+
+    fn row(&self, object: &Value) -> Value {
+        match &self.version {
+            Some(version) => table::of_cells(self.kind, custom::row(version, object, self.now), object, self.include),
+            None => table::row(self.kind, object, self.include, self.now),
+        }
+    }
+
+    fn table(&self, meta: &Value, rows: &[Value], columns: bool) -> Value {
+        match &self.version {
+            Some(version) if columns => table::with_columns(&custom::columns(version), meta, rows),
+            _ => table::document(self.kind, meta, rows, columns),
+        }
+    }
+
+    /// Appends an object as it is kept: of another version, nothing but its name may have to change.
+    fn write_version(&self, version: &Version, out: &mut Vec<u8>, entry: &Entry) {
+        if version.completes() {
+            return out.extend(json::write(&self.value(entry)));
+        }
+        let (head, kept) = (json::head(self.kind), json::head(entry.key.kind));
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(entry.json.strip_prefix(kept.as_bytes()).unwrap_or_default());
     }
 
     /// Returns the kind as which objects are shown.
@@ -69,15 +129,19 @@ impl Lens {
         let mut body = Vec::new();
         match self.wanted.view {
             View::Table => {
-                let rows: Vec<_> = entries.map(|e| table::row(self.kind, &e.value(), self.include, self.now)).collect();
+                let rows: Vec<_> = entries.map(|e| self.row(&self.value(e))).collect();
                 let meta: Value = serde_json::from_str(&meta.json()).expect("list metadata is JSON");
-                body = json::write(&table::document(self.kind, &meta, &rows, true));
+                body = json::write(&self.table(&meta, &rows, true));
             }
             View::Metadata => {
                 write_list_head(&mut body, "PartialObjectMetadataList", "meta.k8s.io/v1", meta);
                 write_items(&mut body, entries, |out, e| {
                     out.extend(json::write(&table::partial_metadata(&e.value())));
                 });
+            }
+            View::Whole | View::Aggregated if let Some(version) = &self.version => {
+                write_list_head(&mut body, &version.list_kind, &self.kind.api_version(), meta);
+                write_items(&mut body, entries, |out, e| self.write_version(version, out, e));
             }
             View::Whole | View::Aggregated if self.kind.is_view() => {
                 let kind = format!("{}List", self.kind.kind);
@@ -101,10 +165,11 @@ impl Lens {
 
     /// Appends one object in JSON. `columns` says whether a table describes its columns.
     pub fn write_entry(&self, out: &mut Vec<u8>, entry: &Entry, columns: bool) {
-        if self.wanted.view == View::Whole && !self.kind.is_view() {
-            return out.extend_from_slice(&entry.json);
+        match &self.version {
+            Some(version) if self.wanted.view == View::Whole => self.write_version(version, out, entry),
+            None if self.wanted.view == View::Whole && !self.kind.is_view() => out.extend_from_slice(&entry.json),
+            _ => self.write_object(out, &self.value(entry), columns),
         }
-        self.write_object(out, &entry.value(), columns);
     }
 
     /// Appends one object that is not shown as it is.
@@ -113,18 +178,16 @@ impl Lens {
             View::Whole if self.kind.is_view() => json::write(&view::show(self.kind, object.clone())),
             View::Whole => json::write(object),
             View::Table => {
-                let row = table::row(self.kind, object, self.include, self.now);
                 let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                json::write(&table::document(self.kind, &meta, &[row], columns))
+                json::write(&self.table(&meta, &[self.row(object)], columns))
             }
             View::Metadata | View::Aggregated => json::write(&table::partial_metadata(object)),
         });
     }
 
-    /// Returns the lens with a later time, for the ages in a watch.
-    #[must_use]
-    pub fn at(self, now: Wall) -> Self {
-        Self { now, ..self }
+    /// Notes a later time, for the ages in a watch.
+    pub fn set_time(&mut self, now: Wall) {
+        self.now = now;
     }
 
     fn respond(&self, code: StatusCode, body: Vec<u8>) -> Response<Body> {

@@ -1,5 +1,6 @@
 //! What a path means.
 
+use crate::object::custom::Catalog;
 use crate::object::kinds::{self, SERVED, Subresource};
 use crate::object::{Key, Kind};
 
@@ -84,6 +85,33 @@ pub fn parse(path: &str) -> Option<Route> {
             let (group, version, rest) = group_version(rest)?;
             resource(group, version, rest)
         }
+    }
+}
+
+/// Reads a path to what users define, without its query. `None` if nothing is served there.
+pub fn parse_custom(path: &str, catalog: &Catalog) -> Option<Route> {
+    let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(decode).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let in_version = |group: &str, version: &str| catalog.in_version(group, version).next().map(|(_, v)| v.kind);
+    match segments.as_slice() {
+        ["openapi", "v3", "apis", group, version] => {
+            let kind = in_version(group, version)?;
+            Some(Route::OpenApiDocument { group: kind.group, version: kind.version })
+        }
+        ["apis", group] => {
+            let kind = catalog.groups().get(group).and_then(|versions| in_version(group, versions.first()?))?;
+            Some(Route::Group(kind.group))
+        }
+        ["apis", group, version] => {
+            let kind = in_version(group, version)?;
+            Some(Route::Resources { group: kind.group, version: kind.version })
+        }
+        ["apis", group, version, "namespaces", namespace, plural, rest @ ..] => {
+            let kind = catalog.find(group, version, plural)?.kind;
+            if kind.namespaced { within(kind, Some(namespace), rest) } else { None }
+        }
+        ["apis", group, version, plural, rest @ ..] => within(catalog.find(group, version, plural)?.kind, None, rest),
+        _ => None,
     }
 }
 

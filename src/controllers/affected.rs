@@ -9,10 +9,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::ids::Uid;
+use crate::object::custom::Definition;
 use crate::object::{Key, Kind, kinds};
 use crate::store::{Entry, Snapshot, WatchEvent};
 
-use super::{Controller, node, owner, pod};
+use super::{Controller, custom_resources, node, owner, pod};
 
 /// Names the keys to reconcile after `event`, which `view` shows already. Sorted, each once.
 pub fn affected(event: &WatchEvent, view: &Snapshot) -> Vec<(Controller, Key)> {
@@ -61,6 +62,13 @@ impl Wake<'_> {
             self.pod(old, new);
         } else if subject.key.kind == &kinds::NODE {
             self.node(old, new);
+        } else if subject.key.kind == &kinds::CUSTOM_RESOURCE_DEFINITION {
+            self.definition(old, new);
+        } else if subject.key.kind.is_custom() {
+            let definition = custom_resources::definition_of(subject.key.kind);
+            if self.view.get(&definition).is_some_and(|d| d.terminating) {
+                self.add(Controller::CustomResources, &definition);
+            }
         } else if subject.key.kind == &kinds::SERVICE_ACCOUNT && new.is_none() {
             self.add(Controller::ServiceAccount, &Key::cluster(&kinds::NAMESPACE, &subject.key.namespace));
         }
@@ -86,6 +94,8 @@ impl Wake<'_> {
             self.add(Controller::ServiceAccount, key);
         } else if key.kind == &kinds::NODE {
             self.add(Controller::TaintEviction, key);
+        } else if key.kind == &kinds::CUSTOM_RESOURCE_DEFINITION {
+            self.add(Controller::CustomResources, key);
         }
     }
 
@@ -133,6 +143,18 @@ impl Wake<'_> {
             if selector.is_some_and(|s| s.matches(&orphan.labels)) {
                 self.add(controller, &entry.key);
             }
+        }
+    }
+
+    /// Names that a definition gives up may be others' now.
+    fn definition(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
+        let names = |entry: &Entry| {
+            let heading = Definition::heading(&entry.json)?;
+            Some((heading.resource_names().map(str::to_owned).collect::<Vec<_>>(), heading.kind, heading.list_kind))
+        };
+        let Some(before) = old.filter(|old| new.is_none_or(|new| names(old) != names(new))) else { return };
+        for neighbour in custom_resources::neighbours(self.view, &before.key) {
+            self.add(Controller::CustomResources, &neighbour.key);
         }
     }
 

@@ -37,6 +37,8 @@ pub fn look_after(controller: Controller, view: &Snapshot, key: &Key, now: Now) 
         Controller::ReplicaSet => may_delete(view, &mut nodes, change) && !makes_what_holds(change),
         Controller::Namespace => !matches!(change, Change::Remove { .. }),
         Controller::Garbage => is_orphaned(view, change),
+        // It is ended once everybody's objects are known to be gone.
+        Controller::CustomResources => !matches!(change, Change::Update { .. }),
         // Whether an attempt has failed, or runs elsewhere, only the whole cluster knows.
         Controller::PodGarbage | Controller::Job => false,
         Controller::Deployment | Controller::ServiceAccount | Controller::TaintEviction => true,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::ids::Uid;
-use crate::object::{Key, kinds};
+use crate::object::Key;
 use crate::store::{Change, DeleteOptions, Entry, Precondition, Propagation, Snapshot};
 
 use super::{BURST, Plan, computed, edit};
@@ -48,15 +48,18 @@ pub fn waits(entry: &Entry) -> bool {
 /// has; that is sound as long as the view is complete: on a node that is the whole cluster and has lost no records, and on
 /// a leader that has led for an hour and knows what a majority holds; else the owner may be what was lost, or not come yet. If another has its name, it may be an older one, made on another side of a cut, or what is missing may
 /// be still on its way: then its tombstone alone counts. An owner of a kind that is not served, or in a namespace while
-/// its dependant is in none, cannot be looked for and so is never gone.
+/// its dependant is in none, cannot be looked for and so is never gone. One of a user's kind of which nothing was seen is
+/// gone once its tombstone is known.
 fn gone(view: &Snapshot, namespace: &str, reference: &Value) -> bool {
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
-    let Some(kind) = kinds::by_api_version(text("apiVersion"), text("kind")) else { return false };
+    let uid: Option<Uid> = text("uid").parse().ok();
+    let Some(kind) = view.kind_of(text("apiVersion"), text("kind")) else {
+        return uid.is_some_and(|uid| view.is_buried(uid));
+    };
     if kind.namespaced && namespace.is_empty() {
         return false;
     }
     let key = Key::new(kind.stored(), if kind.namespaced { namespace } else { "" }, text("name"));
-    let uid: Option<Uid> = text("uid").parse().ok();
     match view.get(&key) {
         Some(owner) => uid.is_none_or(|uid| owner.uid != uid && view.is_buried(uid)),
         None => view.is_complete() || uid.is_some_and(|uid| view.is_buried(uid)),

@@ -29,6 +29,7 @@
 
 mod affected;
 mod caretaker;
+mod custom_resources;
 mod deployment;
 mod edit;
 mod garbage;
@@ -69,6 +70,8 @@ pub enum Controller {
     Namespace,
     /// Deletes dependants without an owner, and holds owners back for dependants. Keys are objects of any kind.
     Garbage,
+    /// Tells whose names are taken, and empties what is being deleted. Keys are CustomResourceDefinitions.
+    CustomResources,
     /// Gives every namespace its ServiceAccount `default`. Keys are Namespaces.
     ServiceAccount,
     /// Deletes pods that no kubelet will ever end. Keys are Pods.
@@ -105,6 +108,7 @@ pub fn reconcile(controller: Controller, view: &Snapshot, key: &Key, now: Now) -
         Controller::ReplicaSet => replica_set::reconcile(view, key, now),
         Controller::Namespace => namespace::reconcile(view, key),
         Controller::Garbage => garbage::reconcile(view, key),
+        Controller::CustomResources => custom_resources::reconcile(view, key, now),
         Controller::ServiceAccount => service_account::reconcile(view, key),
         Controller::PodGarbage => pod_garbage::reconcile(view, key, now),
         Controller::TaintEviction => taint_eviction::reconcile(view, key, now),

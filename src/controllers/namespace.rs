@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::object::{Key, kinds};
+use crate::object::Key;
 use crate::store::{Change, DeleteOptions, Entry, Precondition, Snapshot};
 
 use super::{BURST, Plan, computed, edit};
@@ -45,6 +45,6 @@ fn show_phase(plan: &mut Plan, entry: &Entry) {
 
 /// Lists what keeps a namespace from going.
 fn contents<'a>(view: &'a Snapshot, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Entry>> {
-    let namespaced = kinds::KINDS.iter().filter(|k| k.namespaced);
+    let namespaced = view.kinds().filter(|k| k.namespaced);
     namespaced.flat_map(move |kind| view.list(kind, Some(namespace))).filter(|e| !computed(e))
 }

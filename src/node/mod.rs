@@ -58,7 +58,7 @@ use sha2::{Digest, Sha256};
 use crate::election::{Ballot, Registers};
 use crate::ids::{ClusterId, RequestId, Revision, Term};
 use crate::kubelet::{self, Kubelet};
-use crate::object::kinds::{self, KINDS};
+use crate::object::kinds;
 use crate::routing;
 use crate::store::{
     self, Author, Change, Committed, OpenReport, Receipt, Rejected, Snapshot, Store, Ticket, WatchEvent,
@@ -354,7 +354,7 @@ impl Node {
             return Vec::new();
         }
         let mut events = Vec::new();
-        for kind in KINDS {
+        for kind in view.kinds() {
             match view.events_since(kind, self.seen) {
                 Ok(fresh) => events.extend(fresh.cloned()),
                 // More happened at once than the history holds: look at everything of this kind again.

@@ -68,7 +68,15 @@ pub enum Subresource {
     Proxy,
 }
 
+/// What stands for the definition of a kind that users define: of its schema, this house knows the metadata.
+pub const CUSTOM: &str = "dev.skein.CustomObject";
+
 impl Kind {
+    /// Tells whether users defined it (`object::custom`), and it is not in the table.
+    pub fn is_custom(&self) -> bool {
+        self.definition == CUSTOM
+    }
+
     /// Returns `group/version`, or the version alone for core.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }

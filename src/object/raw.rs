@@ -151,7 +151,7 @@ impl Raw {
 const MAX_REPORTED: usize = 100;
 
 /// Adds `unknown field "spec.x"` and the like to `found`, each once.
-pub(super) fn report(found: &mut Vec<String>, what: &str, path: &str) {
+pub(in crate::object) fn report(found: &mut Vec<String>, what: &str, path: &str) {
     let text = format!("{what} {path:?}");
     if found.len() < MAX_REPORTED && !found.contains(&text) {
         found.push(text);
@@ -159,7 +159,7 @@ pub(super) fn report(found: &mut Vec<String>, what: &str, path: &str) {
 }
 
 /// Appends a member's name to a path.
-pub(super) fn push_name(path: &mut String, name: &str) {
+pub(in crate::object) fn push_name(path: &mut String, name: &str) {
     if !path.is_empty() {
         path.push('.');
     }
@@ -167,7 +167,7 @@ pub(super) fn push_name(path: &mut String, name: &str) {
 }
 
 /// Appends an element's place to a path.
-pub(super) fn push_index(path: &mut String, index: usize) {
+pub(in crate::object) fn push_index(path: &mut String, index: usize) {
     path.push_str(&format!("[{index}]"));
 }
 

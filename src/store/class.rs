@@ -138,7 +138,7 @@ pub fn is_set(path: &[&str]) -> bool {
 /// Tells whether objects of a kind show `metadata.generation`.
 pub fn has_generation(kind: &Kind) -> bool {
     // Upstream's strategies number the changes of these; of some, all but the metadata is their spec.
-    const COUNTED: [&Kind; 16] = [
+    const COUNTED: [&Kind; 17] = [
         &kinds::POD,
         &kinds::REPLICATION_CONTROLLER,
         &kinds::DAEMON_SET,
@@ -147,6 +147,7 @@ pub fn has_generation(kind: &Kind) -> bool {
         &kinds::STATEFUL_SET,
         &kinds::CRON_JOB,
         &kinds::JOB,
+        &kinds::CUSTOM_RESOURCE_DEFINITION,
         &kinds::INGRESS,
         &kinds::INGRESS_CLASS,
         &kinds::NETWORK_POLICY,
@@ -156,7 +157,7 @@ pub fn has_generation(kind: &Kind) -> bool {
         &kinds::VALIDATING_ADMISSION_POLICY_BINDING,
         &kinds::VALIDATING_WEBHOOK_CONFIGURATION,
     ];
-    COUNTED.contains(&kind)
+    kind.is_custom() || COUNTED.contains(&kind)
 }
 
 /// Tells whether an object stands for data that is elsewhere. One that gives its name to an older one is kept whole,

@@ -19,6 +19,7 @@ use super::record::MAX_RECORD_BYTES;
 use super::register::{Register, Slot, Stamp};
 use super::render::intent_of;
 use super::state::Store;
+use super::status;
 use super::uid;
 
 /// The most bytes of an object as compact JSON.
@@ -120,7 +121,10 @@ impl Store {
         }
         let birth = Birth { key: key.clone(), created: self.now.wall, turn, origin, namespace };
         let decided = class::has_decided_spec(key.kind).then(|| intent.remove("spec")).flatten();
-        let spec = intent.contains_key("spec");
+        if key.kind.is_custom() && intent.get("status").is_some_and(Value::is_null) {
+            intent.remove("status");
+        }
+        let spec = key.kind.is_custom() || intent.contains_key("spec");
         let intent = Value::Object(intent);
         let mut after = Parts::new(birth, &intent);
         after.spec_changes = u64::from(spec);
@@ -142,6 +146,10 @@ impl Store {
         check_size(&key, &object)?;
         let old = found.working.intent();
         let mut intent = intent_of(key.kind, object);
+        if key.kind.is_custom() {
+            let shown = status::compose(&found.working, &old, None, |_| true).map(Value::Object);
+            keep_status(&old, shown.as_ref(), &mut intent);
+        }
         keep_what_only_birth_gives(&key, &old, &mut intent);
         if *key.kind == kinds::SERVICE {
             self.allocations.complete(&key, uid, &mut intent, Some(&old))?;
@@ -162,7 +170,11 @@ impl Store {
         if bytes == found.working.intent {
             return Ok(if plan.writes.is_empty() { Planned::Same(key, uid) } else { plan.done() });
         }
-        let spec = old.get("spec") != intent.get("spec");
+        let spec = if key.kind.is_custom() {
+            is_more_than_metadata(&old, &intent)
+        } else {
+            old.get("spec") != intent.get("spec")
+        };
         let leaves = self.leaves_of(&plan.key, &intent)?;
         plan.set_intent(bytes, leaves, spec);
         if let Value::Object(intent) = &intent
@@ -293,6 +305,23 @@ pub(super) fn check_finalizers(key: &Key, intent: &Value) -> Result<(), Rejected
 fn too_large(key: &Key, size: usize, most: usize) -> Rejected {
     let message = format!("is too large: {size} bytes, at most {most} can be stored");
     Rejected::Invalid { key: key.clone(), field: "metadata".into(), value: key.name.clone(), message }
+}
+
+/// Keeps the status within the intent of an object of a user's kind, if it is there. Where the status is apart, an update
+/// says nothing of it, or repeats what is shown; where it is not, it may say another, and a null takes it away.
+fn keep_status(old: &Map<String, Value>, shown: Option<&Value>, new: &mut Map<String, Value>) {
+    match new.remove("status").filter(|given| Some(given) != shown) {
+        None => new.extend(old.get("status").map(|status| ("status".to_owned(), status.clone()))),
+        Some(Value::Null) => {}
+        Some(other) => drop(new.insert("status".into(), other)),
+    }
+}
+
+/// Tells whether two states of an object of a user's kind differ beyond their metadata, which is what its generation counts.
+fn is_more_than_metadata(old: &Map<String, Value>, new: &Value) -> bool {
+    let rest = |(name, _): &(&String, &Value)| *name != "metadata";
+    let new = new.as_object().into_iter().flatten().filter(rest);
+    !old.iter().filter(rest).eq(new)
 }
 
 /// A pod's node is the scheduler's to say, or its creator's; what follows from the birth stays.

@@ -29,6 +29,11 @@ pub fn intent_of(kind: &crate::object::Kind, object: Value) -> Map<String, Value
     let Value::Object(mut intent) = object else { return Map::new() };
     intent.remove("apiVersion");
     intent.remove("kind");
+    if kind.is_custom() {
+        // Where its definition has no status apart, the status is a field like any other.
+        strip(&mut intent, "metadata", GIVEN);
+        return intent;
+    }
     let qos = intent.remove("status").and_then(|status| status.get("qosClass").cloned());
     if let (true, Some(qos)) = (*kind == kinds::POD, qos) {
         // Follows from the spec that a pod is born with.
@@ -97,7 +102,9 @@ pub fn render(uid: Uid, parts: &Parts, observed: Option<&Register>) -> Value {
     if let Some((node, Some(_))) = binding {
         spec_of(&mut object)["nodeName"] = node.into();
     }
-    object.remove("status");
+    if !key.kind.is_custom() || status.is_some() {
+        object.remove("status");
+    }
     object.extend(status.map(|status| ("status".to_owned(), Value::Object(status))));
     if *key.kind == kinds::NAMESPACE {
         spec_of(&mut object)["finalizers"] = json!(["kubernetes"]);

@@ -124,7 +124,7 @@ pub struct Snapshot {
     by_controller: OrdMap<(Uid, Arc<Key>), ()>,
     by_owner: OrdMap<(Uid, Arc<Key>), ()>,
     by_node: OrdMap<(Arc<str>, Arc<Key>), ()>,
-    history: OrdMap<&'static str, History>,
+    history: OrdMap<&'static Kind, History>,
     /// Events older than this process cannot be replayed for any kind.
     floor: Revision,
     revision: Revision,
@@ -229,6 +229,19 @@ impl Snapshot {
             .take_while(move |e| e.key.kind == kind && namespace.is_none_or(|n| n == e.key.namespace))
     }
 
+    /// Returns every kind of which an object was shown since the process started, those that users define among them.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static Kind> {
+        self.history.keys().copied()
+    }
+
+    /// Finds the kind of an owner reference or another mention, among those in the table and those that were shown.
+    pub fn kind_of(&self, api_version: &str, kind: &str) -> Option<&'static Kind> {
+        kinds::by_api_version(api_version, kind).or_else(|| {
+            let group = api_version.split_once('/')?.0;
+            self.kinds().find(|k| k.is_custom() && k.group == group && k.kind == kind)
+        })
+    }
+
     /// Lists every object, in key order.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.objects.values()
@@ -259,6 +272,12 @@ impl Snapshot {
             .filter_map(|((_, key), ())| self.objects.get(&**key))
     }
 
+    /// Returns when an object of a kind was last changed; of a kind that never was since the start, the start.
+    pub fn last_change(&self, kind: &Kind) -> Revision {
+        let last = self.history.get(kind).and_then(|history| history.events.last());
+        last.map_or(self.floor, |event| event.revision)
+    }
+
     /// Returns the events of `kind` after `from`, oldest first.
     ///
     /// # Errors
@@ -269,7 +288,7 @@ impl Snapshot {
         kind: &'static Kind,
         from: Revision,
     ) -> Result<impl Iterator<Item = &Arc<WatchEvent>>, TooOld> {
-        let history = self.history.get(kind.definition);
+        let history = self.history.get(&kind);
         let oldest = history.map_or(self.floor, |h| h.floor.max(self.floor));
         if from < oldest || from > self.revision || from.tag() != self.revision.tag() {
             return Err(TooOld { asked: from, oldest });
@@ -316,14 +335,14 @@ impl Snapshot {
     }
 
     fn remember(&mut self, kind: &'static Kind, event: Arc<WatchEvent>) {
-        let mut history = self.history.remove(kind.definition).unwrap_or_default();
+        let mut history = self.history.remove(&kind).unwrap_or_default();
         history.events.push_back(event);
         if history.events.len() > HISTORY_PER_KIND
             && let Some(oldest) = history.events.pop_front()
         {
             history.floor = oldest.revision;
         }
-        self.history.insert(kind.definition, history);
+        self.history.insert(kind, history);
     }
 
     fn index(&mut self, key: &Arc<Key>, entry: &Entry) {

@@ -3,9 +3,11 @@
 //! A layer wins field by field, and conditions by their type. Whoever is not on top keeps only what the others do
 //! not say: a client that reads a status and writes it back must not freeze what the kubelet said that day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+
+use crate::object::{custom, kinds};
 
 use super::class;
 use super::parts::Parts;
@@ -43,6 +45,11 @@ pub fn compose(
         }
     };
     lay(Layer::First, class::first_status(parts.birth.key.kind));
+    if *parts.birth.key.kind == kinds::CUSTOM_RESOURCE_DEFINITION {
+        // Its names are its own until somebody has found otherwise, so it is served at once.
+        let spec = intent.get("spec").unwrap_or(&Value::Null);
+        lay(Layer::First, Some(custom::status(spec, &[], &parts.birth.created.to_string())));
+    }
     lay(Layer::First, intent.get("status").cloned());
     lay(Layer::Told, (!parts.told.is_empty()).then(|| told_fields(&parts.told)));
     lay(Layer::Decided, parts.decided_status().and_then(|json| serde_json::from_slice(&json).ok()));
@@ -91,7 +98,7 @@ pub fn by_part(fields: &Fields) -> BTreeMap<String, Value> {
     let mut parts = BTreeMap::new();
     for (field, value) in fields {
         match value {
-            Value::Array(conditions) if field == "conditions" => {
+            Value::Array(conditions) if field == "conditions" && are_told_apart(conditions) => {
                 let named = conditions.iter().filter_map(|c| Some((c["type"].as_str()?, c)));
                 parts.extend(named.map(|(name, c)| (format!("{CONDITION}{name}"), c.clone())));
             }
@@ -101,6 +108,12 @@ pub fn by_part(fields: &Fields) -> BTreeMap<String, Value> {
         }
     }
     parts
+}
+
+/// Tells whether each condition has a type of its own. Users' kinds may have anything in a list of that name.
+fn are_told_apart(conditions: &[Value]) -> bool {
+    let types: BTreeSet<&str> = conditions.iter().filter_map(|c| c["type"].as_str()).collect();
+    types.len() == conditions.len() && !types.is_empty()
 }
 
 fn told_fields(told: &SmallMap<String, Told>) -> Value {

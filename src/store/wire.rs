@@ -6,6 +6,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 
 use crate::ids::{NodeId, Uid};
+use crate::object::custom::{self, Names};
 use crate::object::{Key, Kind, kinds};
 use crate::time::Wall;
 
@@ -115,6 +116,11 @@ struct BirthBody {
     origin: Option<[u8; 16]>,
     #[cbor(n(7), with = "minicbor::bytes")]
     namespace_uid: Option<[u8; 16]>,
+    /// Of a kind that users define, by whose definition nobody need have it: its name, and the version it was made in.
+    #[n(8)]
+    kind: Option<String>,
+    #[n(9)]
+    version: Option<String>,
 }
 
 #[derive(Encode, Decode)]
@@ -422,6 +428,15 @@ fn kind_of(group: &str, plural: &str) -> Result<&'static Kind, RecordError> {
     kind.copied().ok_or_else(|| RecordError::Kind(format!("{plural}.{group}")))
 }
 
+/// A kind of the table, or one that users define: such a record says of it all that a key needs.
+fn kind_of_birth(b: &BirthBody) -> Result<&'static Kind, RecordError> {
+    let known = kind_of(&b.group, &b.plural);
+    let (Err(unknown), Some(kind), Some(version)) = (&known, &b.kind, &b.version) else { return known };
+    let (group, plural, namespaced) = (&b.group, &b.plural, !b.namespace.is_empty());
+    let names = Names { group, version, plural, kind, namespaced, subresources: &[] };
+    custom::kind(names).ok_or_else(|| unknown.clone())
+}
+
 fn birth_body(birth: &Birth) -> BirthBody {
     BirthBody {
         group: birth.key.kind.group.to_owned(),
@@ -432,12 +447,14 @@ fn birth_body(birth: &Birth) -> BirthBody {
         turn: birth.turn,
         origin: birth.origin.map(|uid| uid.0),
         namespace_uid: birth.namespace.map(|uid| uid.0),
+        kind: birth.key.kind.is_custom().then(|| birth.key.kind.kind.to_owned()),
+        version: birth.key.kind.is_custom().then(|| birth.key.kind.version.to_owned()),
     }
 }
 
 fn birth(b: BirthBody) -> Result<Birth, RecordError> {
     Ok(Birth {
-        key: Key::new(kind_of(&b.group, &b.plural)?, b.namespace, b.name),
+        key: Key::new(kind_of_birth(&b)?, b.namespace, b.name),
         created: Wall(b.created),
         turn: b.turn,
         origin: b.origin.map(Uid),

@@ -25,7 +25,11 @@ struct Sample {
 
 /// What the sample is called.
 fn name(kind: &Kind) -> &'static str {
-    if kind.kind == "IPAddress" { "192.0.2.9" } else { "sample" }
+    match kind.kind {
+        "IPAddress" => "192.0.2.9",
+        "CustomResourceDefinition" => "samples.test.dev",
+        _ => "sample",
+    }
 }
 
 fn sample(kind: &Kind) -> Sample {
@@ -140,6 +144,11 @@ fn of_level_5(kind: &str) -> Option<(&'static str, Value)> {
         }
         "ValidatingAdmissionPolicyBinding" => {
             (label, json!({"spec": {"policyName": "p.test.dev", "validationActions": ["Deny"]}}))
+        }
+        "CustomResourceDefinition" => {
+            let versions = json!([{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]);
+            let names = json!({"plural": "samples", "kind": "Sample"});
+            (label, json!({"spec": {"group": "test.dev", "scope": "Cluster", "names": names, "versions": versions}}))
         }
         "PriorityClass" => (label, json!({"value": 7})),
         "RuntimeClass" => (label, json!({"handler": "runc"})),

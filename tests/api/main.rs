@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod cluster;
+mod custom;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod history;

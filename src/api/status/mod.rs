@@ -103,6 +103,15 @@ impl Status {
         Self::new(403, "Forbidden", "only an administrator of the cluster may do this")
     }
 
+    /// 405: the definition of the kind is on its way out.
+    pub fn terminating_definition(verb: &str) -> Self {
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            format!("{verb} not allowed while custom resource definition is terminating"),
+        )
+    }
+
     /// 409: refused as things are.
     pub fn not_now(why: String) -> Self {
         Self::new(409, "Conflict", why)

@@ -35,6 +35,11 @@ pub(super) const SERVICE_ACCOUNTS: Printer = Printer {
     cells: |o, now| vec![name(o), len(&o["secrets"]).into(), age(o, now)],
 };
 
+pub(super) const CUSTOM_RESOURCE_DEFINITIONS: Printer = Printer {
+    columns: &[NAME, text("Created At", "When the definition was made.")],
+    cells: |o, _| vec![name(o), or(&o["metadata"]["creationTimestamp"], "<unknown>").into()],
+};
+
 pub(super) const LEASES: Printer = Printer {
     columns: &[NAME, text("Holder", "holderIdentity contains the identity of the holder of a current lease."), AGE],
     cells: |o, now| vec![name(o), or(&o["spec"]["holderIdentity"], "").into(), age(o, now)],

@@ -5,7 +5,7 @@ mod autoscalers;
 mod batch;
 mod cluster;
 mod events;
-mod format;
+pub mod format;
 mod ingress;
 mod metrics;
 mod network;
@@ -58,15 +58,13 @@ const fn wide(column: Column) -> Column {
     Column { priority: 1, ..column }
 }
 
-const NAME: Column = Column {
-    name: "Name",
-    kind: "string",
-    format: "name",
-    description: "Name must be unique within a namespace. Is required when creating resources, although some resources \
+const NAME: Column =
+    Column { name: "Name", kind: "string", format: "name", description: NAME_DESCRIPTION, priority: 0 };
+
+/// What the column that names an object is.
+pub const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources \
                   may allow a client to request the generation of an appropriate name automatically. Name is primarily \
-                  intended for creation idempotence and configuration definition. Cannot be updated.",
-    priority: 0,
-};
+                  intended for creation idempotence and configuration definition. Cannot be updated.";
 
 const AGE: Column = text(
     "Age",
@@ -128,6 +126,7 @@ fn printer(kind: &'static Kind) -> &'static Printer {
         ("node.k8s.io", _) => &access::RUNTIME_CLASSES,
         ("apps", "deployments") => &workloads::DEPLOYMENTS,
         ("apps", "replicasets") => &workloads::REPLICA_SETS,
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &cluster::CUSTOM_RESOURCE_DEFINITIONS,
         ("coordination.k8s.io", "leases") => &cluster::LEASES,
         ("discovery.k8s.io", "endpointslices") => &network::ENDPOINT_SLICES,
         ("metrics.k8s.io", "nodes") => &metrics::NODES,
@@ -166,6 +165,11 @@ impl Include {
 /// Makes a Table. `columns` may be left out after the first of a watch.
 pub fn document(kind: &'static Kind, metadata: &Value, rows: &[Value], columns: bool) -> Value {
     let columns = if columns { column_definitions(kind) } else { Value::Null };
+    with_columns(&columns, metadata, rows)
+}
+
+/// Makes a Table of these columns.
+pub fn with_columns(columns: &Value, metadata: &Value, rows: &[Value]) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -193,18 +197,23 @@ pub fn row(kind: &'static Kind, object: &Value, include: Include, now: Wall) -> 
     let printer = printer(kind);
     let cells = (printer.cells)(object, now);
     debug_assert_eq!(cells.len(), printer.columns.len(), "a cell a column");
-    let shown = match include {
-        Include::None => Value::Null,
-        Include::Metadata => partial_metadata(object),
-        Include::Object => view::show(kind, object.clone()),
-    };
-    let mut row = json!({"cells": cells, "object": shown});
+    let mut row = of_cells(kind, cells, object, include);
     if kind == &crate::object::kinds::POD
         && let Some(conditions) = pods::row_conditions(object)
     {
         row["conditions"] = conditions;
     }
     row
+}
+
+/// Makes a row of these cells.
+pub fn of_cells(kind: &'static Kind, cells: Vec<Value>, object: &Value, include: Include) -> Value {
+    let shown = match include {
+        Include::None => Value::Null,
+        Include::Metadata => partial_metadata(object),
+        Include::Object => view::show(kind, object.clone()),
+    };
+    json!({"cells": cells, "object": shown})
 }
 
 /// Makes the PartialObjectMetadata of `object`.

@@ -3,11 +3,10 @@
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 
-use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, refused, shown, warn};
+use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, open, refused, shown, warn};
 use crate::api::dispatch::Call;
-use crate::api::present::Lens;
 use crate::api::status::Status;
-use crate::api::{Api, body, now};
+use crate::api::{Api, body};
 use crate::object::Key;
 use crate::object::write::{self, How, Part, Written};
 use crate::store::{Change, Committed, Entry, Precondition, Rejected};
@@ -19,7 +18,7 @@ use crate::store::{Change, Committed, Entry, Precondition, Rejected};
 /// who applies, and what is wrong with the body.
 pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Response<Body>, Status> {
     let (headers, params) = (&call.head.headers, &call.params);
-    let lens = Lens::of(key.kind, headers, params, now())?;
+    let lens = api.lens(key.kind, headers, params)?;
     let options = Options::parse("PatchOptions", headers, params)?;
     if params.text("fieldManager").is_none() {
         let message = "Required value: is required for apply patch";
@@ -34,8 +33,11 @@ pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Respo
         if entry.is_none() && part != Part::Spec {
             return Err(Status::not_found(key));
         }
-        let current = entry.map(|entry| entry.value());
-        let written = write::apply(key, current.as_ref(), &bytes, how).map_err(|e| refused(e, key))?;
+        let current = entry.map(|entry| lens.value(entry));
+        if current.is_none() {
+            open(&lens)?;
+        }
+        let written = write::apply(lens.rules(), key, current.as_ref(), &bytes, how).map_err(|e| refused(e, key))?;
         if let (Some(entry), Some(revision)) = (entry, written.revision)
             && revision != entry.revision
         {
@@ -65,6 +67,8 @@ async fn commit(
     dry_run: bool,
 ) -> Result<Committed, Rejected> {
     let (key, mut object) = (key.stored(), written.object);
+    let status = object["status"].clone();
+    write::to_store(key.kind, &mut object);
     let Some(entry) = entry else {
         return api.handle.commit_for(user, Change::Create { key, object }, dry_run).await;
     };
@@ -73,9 +77,10 @@ async fn commit(
         return api.handle.commit_for(user, Change::Update { key, object, when }, dry_run).await;
     }
     // A status is a register of its own: who owns what of it is noted in the metadata by a second change.
-    let change = Change::Status { key: key.clone(), status: object["status"].clone(), when };
+    let change = Change::Status { key: key.clone(), status, when };
     let committed = api.handle.commit_for(user, change, dry_run).await?;
     let mut after = committed.entry.value();
+    write::to_store(key.kind, &mut after);
     if dry_run || after["metadata"].get("managedFields") == object["metadata"].get("managedFields") {
         return Ok(committed);
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::api::filter::Filter;
 use crate::api::params::Params;
-use crate::api::present::{self, Lens, ListMeta};
+use crate::api::present::{self, ListMeta};
 use crate::api::status::{self, Details, Status};
-use crate::api::{Api, body, now};
+use crate::api::{Api, body};
 use crate::ids::{Revision, Uid};
 use crate::object::kinds::NAMESPACE;
 use crate::object::{Key, Kind};
@@ -127,7 +127,7 @@ pub async fn delete(
     params: &Params,
     bytes: &[u8],
 ) -> Result<Response<Body>, Status> {
-    let lens = Lens::of(key.kind, headers, params, now())?;
+    let lens = api.lens(key.kind, headers, params)?;
     let options = Options::parse(headers, params, bytes)?;
     let committed = commit(api, &key.stored(), &options).await?;
     if committed.removed && !key.kind.is_shown_when_deleted {
@@ -150,9 +150,9 @@ pub async fn collection(
     params: &Params,
     bytes: &[u8],
 ) -> Result<Response<Body>, Status> {
-    let lens = Lens::of(kind, headers, params, now())?;
+    let lens = api.lens(kind, headers, params)?;
     let options = Options::parse(headers, params, bytes)?;
-    let filter = Filter::parse(kind, params)?;
+    let filter = Filter::with(kind, lens.selectable(), params)?;
     let snapshot = api.handle.snapshot();
     let entries: Vec<_> = snapshot.list(kind.stored(), namespace).filter(|e| filter.matches(e)).cloned().collect();
     let deletions: Vec<_> = entries.iter().map(|entry| commit_if_there(api, &entry.key, &options)).collect();

@@ -13,9 +13,9 @@ use crate::api::params::Params;
 use crate::api::present::{self, Lens, ListMeta};
 use crate::api::status::Status;
 use crate::api::watch::{self, Options, Scope};
-use crate::api::{Api, now, revision};
+use crate::api::{Api, revision};
 use crate::ids::Revision;
-use crate::object::{Key, Kind, json, write};
+use crate::object::{Key, Kind, json};
 use crate::store::{Entry, Snapshot};
 
 /// How long a read waits for a revision that is not shown yet.
@@ -26,7 +26,7 @@ const FRESH_WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// 404 if it is not there.
 pub async fn get(api: &Api, key: &Key, headers: &HeaderMap, params: &Params) -> Result<Response<Body>, Status> {
-    let lens = Lens::of(key.kind, headers, params, now())?;
+    let lens = api.lens(key.kind, headers, params)?;
     let snapshot = fresh(api, revision(params)?).await?;
     let entry = snapshot.get(&key.stored()).ok_or_else(|| Status::not_found(key))?;
     Ok(lens.object(StatusCode::OK, entry))
@@ -38,9 +38,10 @@ pub async fn get(api: &Api, key: &Key, headers: &HeaderMap, params: &Params) -> 
 /// 404 if the object is not there.
 pub fn scale(api: &Api, key: &Key, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let form = negotiate(headers, WHOLE)?.form;
+    let lens = api.lens(key.kind, &HeaderMap::new(), &Params::default())?;
     let snapshot = api.handle.snapshot();
     let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
-    Ok(present::document(form, StatusCode::OK, json::write(&write::scale(&entry.value()))))
+    Ok(present::document(form, StatusCode::OK, json::write(&lens.rules().scale(&lens.value(entry)))))
 }
 
 /// Answers with a list, or with a watch if that is asked for.
@@ -54,8 +55,8 @@ pub async fn collection(
     headers: &HeaderMap,
     params: &Params,
 ) -> Result<Response<Body>, Status> {
-    let lens = Lens::of(kind, headers, params, now())?;
-    let scope = Scope { kind: kind.stored(), namespace, filter: Filter::parse(kind, params)? };
+    let lens = api.lens(kind, headers, params)?;
+    let scope = Scope { kind: kind.stored(), namespace, filter: Filter::with(kind, lens.selectable(), params)? };
     if params.flag("watch") {
         let options = Options::parse(params)?;
         if options.needs_fresh() {

@@ -85,18 +85,20 @@ fn user_agent(headers: &HeaderMap) -> String {
 /// What is wrong with the body, or why the store refuses.
 pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call) -> Result<Response<Body>, Status> {
     let (headers, params) = (&call.head.headers, &call.params);
-    let lens = Lens::of(kind, headers, params, now())?;
+    let lens = api.lens(kind, headers, params)?;
+    open(&lens)?;
     let options = Options::parse("CreateOptions", headers, params)?;
     let bytes = body::read(headers, call.body).await?;
     let media = body::media_type(headers);
     for attempt in 1.. {
         let suffix = write::suffix(SysRng.try_next_u64().map_err(Status::internal)?);
-        let written = write::create(kind, namespace, &bytes, &media, options.validation, &suffix);
+        let written = write::create(lens.rules(), namespace, &bytes, &media, options.validation, &suffix);
         let mut written = written.map_err(|e| refused(e, &Key::new(kind, namespace, "")))?;
-        write::note(kind.stored(), None, &mut written.object, &options.by(Part::Spec));
+        write::note(lens.rules(), None, &mut written.object, &options.by(Part::Spec));
         let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
         let generated = attempt < NAMES && name.ends_with(&suffix);
         let key = Key::new(kind.stored(), namespace, name);
+        write::to_store(kind, &mut written.object);
         let change = Change::Create { key, object: written.object };
         match api.handle.commit_for(&call.user, change, options.dry_run).await {
             Err(Rejected::AlreadyExists { .. }) if generated => {}
@@ -118,7 +120,7 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
         return super::apply::apply(api, key, part, call).await;
     }
     let form = if call.head.method == Method::PATCH { Some(patch_type(&media)?) } else { None };
-    let lens = Lens::of(key.kind, headers, params, now())?;
+    let lens = api.lens(key.kind, headers, params)?;
     let options = Options::parse(if form.is_some() { "PatchOptions" } else { "UpdateOptions" }, headers, params)?;
     if form.is_some() && params.tristate("force").is_some() {
         let message = "Forbidden: may not be specified for non-apply patch";
@@ -127,16 +129,16 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
     let bytes = body::read(headers, call.body).await?;
     let compute = |current: &Value| {
         let mut written = match form {
-            Some(form) => write::patch(key.kind, current, &bytes, form, part, options.validation),
-            None => write::update(key.kind, current, &bytes, &media, part, options.validation),
+            Some(form) => write::patch(lens.rules(), current, &bytes, form, part, options.validation),
+            None => write::update(lens.rules(), current, &bytes, &media, part, options.validation),
         }?;
         // A status is a register of its own, into which nothing else goes.
         if !part.is_status() {
-            write::note(key.kind.stored(), Some(current), &mut written.object, &options.by(part));
+            write::note(lens.rules(), Some(current), &mut written.object, &options.by(part));
         }
         Ok(written)
     };
-    let (committed, warnings) = modify(api, &call.user, key, part, options.dry_run, compute).await?;
+    let (committed, warnings) = modify(api, &call.user, &lens, key, part, options.dry_run, compute).await?;
     Ok(warn(shown(&lens, part, StatusCode::OK, &committed), &warnings))
 }
 
@@ -144,8 +146,15 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
 pub(super) fn shown(lens: &Lens, part: Part, code: StatusCode, committed: &Committed) -> Response<Body> {
     match part {
         Part::Spec | Part::Status | Part::Approval | Part::EphemeralContainers => lens.object(code, &committed.entry),
-        Part::Scale => present::document(lens.form(), code, json::write(&write::scale(&committed.entry.value()))),
+        Part::Scale => {
+            present::document(lens.form(), code, json::write(&lens.rules().scale(&lens.value(&committed.entry))))
+        }
     }
+}
+
+/// Refuses to make objects of a kind whose definition is being deleted.
+pub(super) fn open(lens: &Lens) -> Result<(), Status> {
+    if lens.is_closed() { Err(Status::terminating_definition("create")) } else { Ok(()) }
 }
 
 fn patch_type(media: &str) -> Result<PatchType, Status> {
@@ -163,6 +172,7 @@ fn patch_type(media: &str) -> Result<PatchType, Status> {
 async fn modify(
     api: &Api,
     user: &str,
+    lens: &Lens,
     key: &Key,
     part: Part,
     dry_run: bool,
@@ -172,13 +182,16 @@ async fn modify(
     for _ in 0..ATTEMPTS {
         let snapshot = snapshots.borrow_and_update().clone();
         let entry = snapshot.get(&key.stored()).ok_or_else(|| Status::not_found(key))?;
-        let written = compute(&entry.value()).map_err(|e| refused(e, key))?;
+        let written = compute(&lens.value(entry)).map_err(|e| refused(e, key))?;
         if written.revision.is_some_and(|r| r != entry.revision) {
             break;
         }
         let (key, mut object, when) = (key.stored(), written.object, Precondition::unchanged(entry));
         let change = match part {
-            Part::Spec | Part::Scale | Part::EphemeralContainers => Change::Update { key, object, when },
+            Part::Spec | Part::Scale | Part::EphemeralContainers => {
+                write::to_store(key.kind, &mut object);
+                Change::Update { key, object, when }
+            }
             Part::Status | Part::Approval => Change::Status { key, status: object["status"].take(), when },
         };
         match api.handle.commit_for(user, change, dry_run).await {
@@ -217,7 +230,7 @@ pub(super) fn refused(error: WriteError, key: &Key) -> Status {
 }
 
 /// Adds `Warning` headers. Anything but a well-formed quoted string makes clients drop them silently.
-pub(super) fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+pub(in crate::api) fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     for warning in warnings {
         let mut text = String::from("299 - \"");
         for c in warning.chars() {

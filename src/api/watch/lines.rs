@@ -53,7 +53,9 @@ impl Line {
             Self::Object { entry, revision, .. } if entry.revision == *revision => {
                 lens.write_entry(out, entry, columns);
             }
-            Self::Object { entry, revision, .. } => lens.write_object(out, &at_revision(entry, *revision), columns),
+            Self::Object { entry, revision, .. } => {
+                lens.write_object(out, &at_revision(lens.value(entry), *revision), columns)
+            }
             Self::Bookmark { revision, initial_end } => {
                 lens.write_object(out, &bookmark(lens.kind(), *revision, *initial_end), columns);
             }
@@ -100,8 +102,7 @@ fn step(scope: &Scope, event: &WatchEvent) -> Vec<Line> {
 }
 
 /// The object as it was last, but with the revision at which it went: clients go on watching from there.
-fn at_revision(entry: &Entry, revision: Revision) -> Value {
-    let mut object = entry.value();
+fn at_revision(mut object: Value, revision: Revision) -> Value {
     object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
     object
 }

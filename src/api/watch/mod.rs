@@ -176,7 +176,7 @@ impl Reader {
     async fn frame(&mut self) -> Option<Bytes> {
         loop {
             let mut frame = Vec::new();
-            self.lens = self.lens.at(now());
+            self.lens.set_time(now());
             while frame.len() < FRAME {
                 match self.watcher.next() {
                     Next::Line(line) => self.write(&mut frame, &line),

@@ -92,10 +92,24 @@ pub fn decode(
     content_type: &str,
     validation: FieldValidation,
 ) -> Result<Decoded, BadBody> {
+    decode_by(target, body, content_type, validation, |raw| typed(target, raw))
+}
+
+/// As [`decode`], but `typed` says what the fields are: of a kind that users define, its definition.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_by(
+    target: &Target,
+    body: &[u8],
+    content_type: &str,
+    validation: FieldValidation,
+    typed: impl Fn(Raw) -> Result<(Value, Vec<String>), String>,
+) -> Result<Decoded, BadBody> {
     let raw = read(target, body, content_type)?;
     check_kind(target, &raw).map_err(BadBody::Content)?;
     let refuse = |why: String| BadBody::Content(target.refuse_as(target.kind, target.version, &why));
-    let (object, faults) = typed(target, raw).map_err(refuse)?;
+    let (object, faults) = typed(raw).map_err(refuse)?;
     let warnings = judged(faults, validation).map_err(refuse)?;
     Ok(Decoded { object, warnings })
 }
@@ -131,7 +145,7 @@ fn read(target: &Target, body: &[u8], content_type: &str) -> Result<Raw, BadBody
         "application/yaml" | "application/x-yaml" | "text/yaml" => {
             Raw::yaml(body).map_err(|e| unrecognized(format!("error converting YAML to JSON: yaml: {e}")))?
         }
-        protobuf::MEDIA_TYPE => message(target, body).map_err(unrecognized)?,
+        protobuf::MEDIA_TYPE if &*target.shape.name != kinds::CUSTOM => message(target, body).map_err(unrecognized)?,
         _ => return Err(BadBody::MediaType(UNKNOWN_FORMAT.into())),
     };
     match raw {

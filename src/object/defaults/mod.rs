@@ -5,6 +5,7 @@ mod apps;
 mod batch;
 mod carry;
 mod core;
+mod extensions;
 mod fill;
 mod pod;
 mod policy;
@@ -30,6 +31,7 @@ pub fn apply(kind: &'static Kind, object: &mut Value) {
         k if *k == kinds::SECRET => core::secret(object),
         k if *k == kinds::NAMESPACE => core::namespace(object),
         k if *k == kinds::NODE => core::node(object),
+        k if *k == kinds::CUSTOM_RESOURCE_DEFINITION => extensions::custom_resource_definition(object),
         k if *k == kinds::ENDPOINT_SLICE => core::endpoint_slice(object),
         other => of_level_5(other, object),
     }

@@ -164,6 +164,10 @@ kinds! { stored {
         kind: "ValidatingWebhookConfiguration", plural: "validatingwebhookconfigurations",
         singular: "validatingwebhookconfiguration", categories: &["api-extensions"], namespaced: false,
         is_inert: true, definition: "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration", ..KIND };
+    CUSTOM_RESOURCE_DEFINITION = Kind { group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition",
+        plural: "customresourcedefinitions", singular: "customresourcedefinition", short_names: &["crd", "crds"],
+        categories: &["api-extensions"], namespaced: false, subresources: &[Status],
+        definition: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition", ..KIND };
     PRIORITY_CLASS = Kind { group: "scheduling.k8s.io", version: "v1", kind: "PriorityClass",
         plural: "priorityclasses", singular: "priorityclass", short_names: &["pc"], namespaced: false, is_inert: true,
         definition: "io.k8s.api.scheduling.v1.PriorityClass", ..KIND };

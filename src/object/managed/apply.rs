@@ -10,6 +10,7 @@ use super::set::FieldSet;
 use super::walk::{Comparison, fields};
 use super::{By, ownable};
 use crate::object::Kind;
+use crate::object::custom::Schema;
 
 /// Who owns what was there before anybody applied anything.
 const BEFORE: &str = "before-first-apply";
@@ -47,19 +48,20 @@ pub enum ApplyError {
     Conflicts(Vec<FieldConflict>),
 }
 
-/// Applies `config`, which has the schema's types, to `live`. `is_new` says that `live` is only a name so far.
+/// Applies `config`, which has the schema's types, to `live`. `schema` is that of a kind that users define. `is_new` says that `live` is only a name so far.
 ///
 /// # Errors
 /// [`ApplyError`], in upstream's words.
 pub fn apply(
     kind: &'static Kind,
+    schema: Option<&Schema>,
     live: &Value,
     is_new: bool,
     config: &Value,
     by: &By<'_>,
     force: bool,
 ) -> Result<Applied, ApplyError> {
-    let root = Place::root(kind);
+    let root = Place::root(kind, schema);
     check(root, config, &mut Vec::new())?;
     let mut managers = Managers::of(live).unwrap_or_default();
     if managers.is_empty() && !is_new {
@@ -89,7 +91,7 @@ type Conflicts = Vec<(Manager, FieldSet)>;
 #[derive(Clone)]
 struct Work<'a> {
     kind: &'static Kind,
-    root: Place,
+    root: Place<'a>,
     live: &'a Value,
     config: &'a Value,
     by: &'a By<'a>,
@@ -151,12 +153,12 @@ impl Work<'_> {
 }
 
 /// Adds the known fields that paths of a set begin with: who owns all that is in a struct owns the struct.
-fn named(root: Place, set: &FieldSet) -> FieldSet {
+fn named(root: Place<'_>, set: &FieldSet) -> FieldSet {
     set.with_beginnings(root, Place::step, |place, element| place.names(element))
 }
 
 /// Looks whether the elements of applied lists can be told apart.
-fn check(place: Place, value: &Value, path: &mut Vec<Element>) -> Result<(), ApplyError> {
+fn check(place: Place<'_>, value: &Value, path: &mut Vec<Element>) -> Result<(), ApplyError> {
     match value {
         Value::Object(members) if place.branches(value) => {
             for (name, item) in members {

@@ -9,7 +9,7 @@ use super::place::Place;
 use super::set::FieldSet;
 
 /// Returns `live` with what `applied` says.
-pub fn merge(place: Place, live: &Value, applied: &Value) -> Value {
+pub fn merge(place: Place<'_>, live: &Value, applied: &Value) -> Value {
     if !(place.branches(live) && place.branches(applied)) {
         return applied.clone();
     }
@@ -29,7 +29,7 @@ pub fn merge(place: Place, live: &Value, applied: &Value) -> Value {
 }
 
 /// Elements that are applied come in the order in which they are, the others stay behind the one they were behind.
-fn list(place: Place, live: &[Value], applied: &[Value]) -> Vec<Value> {
+fn list(place: Place<'_>, live: &[Value], applied: &[Value]) -> Vec<Value> {
     let (live_elements, elements) = (place.elements(live), place.elements(applied));
     let at: BTreeMap<&Element, usize> = live_elements.iter().enumerate().rev().map(|(at, e)| (e, at)).collect();
     let wanted: BTreeSet<&Element> = elements.iter().collect();
@@ -57,7 +57,7 @@ fn list(place: Place, live: &[Value], applied: &[Value]) -> Vec<Value> {
 
 /// Returns `value` without the paths of `gone` and all that is in them. What is left empty by that goes too: the
 /// schema's types do not tell it from what was never there.
-pub fn remove(place: Place, value: &Value, gone: &FieldSet) -> Value {
+pub fn remove(place: Place<'_>, value: &Value, gone: &FieldSet) -> Value {
     match value {
         Value::Object(members) if place.branches(value) => {
             let mut out = Map::new();
@@ -80,7 +80,7 @@ pub fn remove(place: Place, value: &Value, gone: &FieldSet) -> Value {
     }
 }
 
-fn remove_from(place: Place, item: &Value, element: &Element, gone: &FieldSet) -> Option<Value> {
+fn remove_from(place: Place<'_>, item: &Value, element: &Element, gone: &FieldSet) -> Option<Value> {
     if gone.has(element) {
         return None;
     }
@@ -93,7 +93,7 @@ fn remove_from(place: Place, item: &Value, element: &Element, gone: &FieldSet) -
     (!emptied).then_some(left)
 }
 
-fn inside(place: Place, item: &Value, element: &Element, gone: &FieldSet) -> Value {
+fn inside(place: Place<'_>, item: &Value, element: &Element, gone: &FieldSet) -> Value {
     match gone.inside(element) {
         Some(gone) => remove(place.member(element), item, gone),
         None => item.clone(),

@@ -20,6 +20,7 @@ mod walk;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::custom::Schema;
 use super::kinds::{self, Subresource};
 use super::{Key, Kind};
 use element::Element;
@@ -41,11 +42,12 @@ pub struct By<'a> {
     pub now: Timestamp,
 }
 
-/// Notes in `new`, which is to take the place of `live`, who changed it. `None` is no object: `new` is made.
+/// Notes in `new`, which is to take the place of `live`, who changed it. `None` is no object: `new` is made. `schema` is that
+/// of a kind that users define.
 ///
 /// An object in which nobody is noted yet stays so until somebody applies it, as upstream has it: else it would seem
 /// that who changes the first field owns that one and nobody the others.
-pub fn note(kind: &'static Kind, live: Option<&Value>, new: &mut Value, by: &By<'_>) {
+pub fn note(kind: &'static Kind, schema: Option<&Schema>, live: Option<&Value>, new: &mut Value, by: &By<'_>) {
     // Thousands of these come and go, and hardly anybody applies them: what would be noted of a pod is half as long as
     // the pod. One that is applied has a note from then on.
     if *kind == kinds::EVENT || (*kind == kinds::POD && live.is_none()) {
@@ -58,7 +60,7 @@ pub fn note(kind: &'static Kind, live: Option<&Value>, new: &mut Value, by: &By<
         return;
     }
     let nothing = json!({});
-    let changes = Comparison::of(Place::root(kind), live.unwrap_or(&nothing), new);
+    let changes = Comparison::of(Place::root(kind, schema), live.unwrap_or(&nothing), new);
     let written = changes.written();
     let api_version = kind.api_version();
     let me = Manager::new(Operation::Update, by.manager, &api_version, by.subresource);

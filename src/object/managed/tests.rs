@@ -22,7 +22,7 @@ fn how(manager: &str, force: bool, second: i64) -> How<'_> {
 }
 
 fn applied(kind: &'static Kind, live: Option<&Value>, config: &Value, how: How<'_>) -> Result<Value, WriteError> {
-    write::apply(&key(kind), live, config.to_string().as_bytes(), how).map(|written| written.object)
+    write::apply(kind, &key(kind), live, config.to_string().as_bytes(), how).map(|written| written.object)
 }
 
 fn apply_as(manager: &str, live: Option<&Value>, config: &Value) -> Result<Value, WriteError> {
@@ -43,14 +43,14 @@ fn put(kind: &'static Kind, live: &Value, body: &Value, by: &By<'_>) -> Value {
     let body = body.to_string();
     let validation = FieldValidation::Strict;
     let mut new = write::update(kind, live, body.as_bytes(), "", Part::Spec, validation).unwrap().object;
-    note(kind, Some(live), &mut new, by);
+    note(kind, None, Some(live), &mut new, by);
     new
 }
 
 fn post(kind: &'static Kind, body: &Value, by: &By<'_>) -> Value {
     let body = body.to_string();
     let mut new = write::create(kind, "shop", body.as_bytes(), "", FieldValidation::Strict, "").unwrap().object;
-    note(kind, None, &mut new, by);
+    note(kind, None, None, &mut new, by);
     new
 }
 

@@ -13,7 +13,7 @@ const ALWAYS_THERE: [&str; 8] =
     ["metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate", "resources"];
 
 /// Returns what an applied object says something of: its leaves, the elements of its lists and maps, and what is empty.
-pub fn fields(place: Place, value: &Value) -> FieldSet {
+pub fn fields(place: Place<'_>, value: &Value) -> FieldSet {
     let mut out = FieldSet::default();
     let mut put = |element: Element, item: &Value, always: bool| {
         let inner = place.member(&element);
@@ -22,11 +22,11 @@ pub fn fields(place: Place, value: &Value) -> FieldSet {
         out.put(element, always || empty || !inner.branches(item), inside);
     };
     match (place, value) {
-        (Place::Struct(_) | Place::Map(_), Value::Object(members)) => {
-            let free = matches!(place, Place::Map(_));
+        (_, Value::Object(members)) if place.branches(value) => {
+            let free = place.is_free();
             members.iter().for_each(|(name, item)| put(Element::Field(name.clone()), item, free));
         }
-        (Place::List(..), Value::Array(items)) => {
+        (_, Value::Array(items)) if place.branches(value) => {
             place.elements(items).into_iter().zip(items).for_each(|(element, item)| put(element, item, true));
         }
         _ => {}
@@ -47,7 +47,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares two objects.
-    pub fn of(place: Place, old: &Value, new: &Value) -> Self {
+    pub fn of(place: Place<'_>, old: &Value, new: &Value) -> Self {
         let mut found = Self::default();
         found.walk(place, &mut Vec::new(), Some(old), Some(new));
         found
@@ -63,7 +63,7 @@ impl Comparison {
         self.added.clone().union(&self.modified)
     }
 
-    fn walk(&mut self, place: Place, path: &mut Path, old: Option<&Value>, new: Option<&Value>) {
+    fn walk(&mut self, place: Place<'_>, path: &mut Path, old: Option<&Value>, new: Option<&Value>) {
         let full = |v: Option<&Value>| v.is_some_and(|v| place.branches(v) && !is_empty(v));
         let fits = |v: Option<&Value>| v.is_none_or(|v| place.branches(v));
         if !(full(old) || full(new)) || !(fits(old) && fits(new)) {
@@ -90,7 +90,7 @@ impl Comparison {
     }
 }
 
-fn is_always_there(place: Place, path: &[Element]) -> bool {
+fn is_always_there(place: Place<'_>, path: &[Element]) -> bool {
     let name = match path.last() {
         Some(Element::Field(name)) => name.as_str(),
         _ => return false,
@@ -103,7 +103,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Returns what is in a value by its element; of equal ones the first.
-pub fn children(place: Place, value: Option<&Value>) -> BTreeMap<Element, &Value> {
+pub fn children<'a>(place: Place<'_>, value: Option<&'a Value>) -> BTreeMap<Element, &'a Value> {
     let mut found = BTreeMap::new();
     match value {
         Some(Value::Object(members)) => {

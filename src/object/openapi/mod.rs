@@ -5,6 +5,7 @@
 //! when they are asked for and not kept: the largest has 0.5 MB and takes about 10 ms. Who serves them caches them,
 //! packed.
 
+mod custom;
 mod parameters;
 mod paths;
 #[cfg(test)]
@@ -18,6 +19,8 @@ use sha2::{Digest, Sha256};
 
 use super::kinds::{self, SERVED};
 use super::schema;
+
+pub use custom::custom_document;
 
 /// Returns every served group version, the core group's first.
 pub fn group_versions() -> BTreeSet<(&'static str, &'static str)> {
@@ -44,7 +47,7 @@ pub fn document(group: &str, version: &str) -> Option<String> {
         return None;
     }
     let kinds = SERVED.iter().filter(|kind| (kind.group, kind.version) == (group, version));
-    let paths: Map<String, Value> = kinds.flat_map(|kind| paths::of(kind)).collect();
+    let paths: Map<String, Value> = kinds.flat_map(|kind| paths::of(kind, kind.definition)).collect();
     let paths = Value::Object(paths).to_string();
     let info = json!({"title": "Kubernetes", "version": schema::VERSION});
     let mut document = format!(r#"{{"openapi":"3.0.0","info":{info},"paths":{paths},"components":{{"schemas":{{"#);

@@ -9,14 +9,14 @@ use crate::object::kinds::Subresource;
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
-/// Returns every path of `kind` with its operations.
-pub(super) fn of(kind: &'static Kind) -> Vec<(String, Value)> {
+/// Returns every path of `kind` with its operations. `shape` is the name of its schema.
+pub(super) fn of(kind: &'static Kind, shape: &str) -> Vec<(String, Value)> {
     let root = root(kind.group, kind.version);
     let all = format!("/{root}/{}", kind.plural);
     let list = if kind.namespaced { format!("/{root}/namespaces/{{namespace}}/{}", kind.plural) } else { all.clone() };
     let one = format!("{list}/{{name}}");
     let scope = if kind.namespaced { "Namespaced" } else { "" };
-    let at = |part| Place { kind, scope, part, shape: kind.definition };
+    let at = |part| Place { kind, scope, part, shape };
     let mut paths = vec![(list.clone(), collection(&list, &at(""))), (one.clone(), object(&one, &at("")))];
     if kind.namespaced {
         let everywhere = Place { scope: "", part: "ForAllNamespaces", ..at("") };
@@ -56,17 +56,17 @@ const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "
 
 /// What an operation works on.
 #[derive(Clone, Copy)]
-struct Place {
+struct Place<'a> {
     kind: &'static Kind,
     /// `Namespaced` or nothing: part of the operation's id.
     scope: &'static str,
     /// The subresource: part of the operation's id.
     part: &'static str,
     /// The definition of what is read and written.
-    shape: &'static str,
+    shape: &'a str,
 }
 
-impl Place {
+impl Place<'_> {
     /// Makes an operation's id, as `readAppsV1NamespacedDeploymentStatus`.
     fn id(&self, verb: &str, what: &str) -> String {
         let group: String = self.group_words().map(capital).collect();
@@ -121,19 +121,19 @@ fn item(path: &str, operations: Vec<(&str, Value)>) -> Value {
     item.into()
 }
 
-fn collection(path: &str, place: &Place) -> Value {
+fn collection(path: &str, place: &Place<'_>) -> Value {
     let operations =
         vec![("get", list_operation(place)), ("post", create(place)), ("delete", delete_collection(place))];
     item(path, operations)
 }
 
-fn object(path: &str, place: &Place) -> Value {
+fn object(path: &str, place: &Place<'_>) -> Value {
     let operations =
         vec![("get", read(place)), ("put", replace(place)), ("patch", patch(place)), ("delete", delete(place))];
     item(path, operations)
 }
 
-fn list_operation(place: &Place) -> Value {
+fn list_operation(place: &Place<'_>) -> Value {
     let id = place.id("list", "");
     let mut list = place.operation("list", &id, &place.text("list or watch objects of kind"));
     let shape = format!("{}List", place.shape);
@@ -142,7 +142,7 @@ fn list_operation(place: &Place) -> Value {
     list.into()
 }
 
-fn create(place: &Place) -> Value {
+fn create(place: &Place<'_>) -> Value {
     let mut post = place.operation("post", &place.id("create", ""), &place.text("create a"));
     post.insert("parameters".into(), parameters::query(parameters::WRITE));
     post.insert("requestBody".into(), body(&["*/*"], place.shape, true));
@@ -151,7 +151,7 @@ fn create(place: &Place) -> Value {
     post.into()
 }
 
-fn delete_collection(place: &Place) -> Value {
+fn delete_collection(place: &Place<'_>) -> Value {
     let id = place.id("delete", "Collection");
     let mut delete = place.operation("deletecollection", &id, &place.text("delete collection of"));
     delete.insert("parameters".into(), parameters::query(parameters::DELETE_COLLECTION));
@@ -160,13 +160,13 @@ fn delete_collection(place: &Place) -> Value {
     delete.into()
 }
 
-fn read(place: &Place) -> Value {
+fn read(place: &Place<'_>) -> Value {
     let mut get = place.operation("get", &place.id("read", ""), &place.text("read the specified"));
     get.insert("responses".into(), responses(&[("200", "OK")], place.shape, FORMS));
     get.into()
 }
 
-fn replace(place: &Place) -> Value {
+fn replace(place: &Place<'_>) -> Value {
     let mut put = place.operation("put", &place.id("replace", ""), &place.text("replace the specified"));
     put.insert("parameters".into(), parameters::query(parameters::WRITE));
     put.insert("requestBody".into(), body(&["*/*"], place.shape, true));
@@ -174,7 +174,7 @@ fn replace(place: &Place) -> Value {
     put.into()
 }
 
-fn patch(place: &Place) -> Value {
+fn patch(place: &Place<'_>) -> Value {
     const PATCHES: &[&str] = &[
         "application/apply-patch+yaml",
         "application/json-patch+json",
@@ -183,12 +183,13 @@ fn patch(place: &Place) -> Value {
     ];
     let mut patch = place.operation("patch", &place.id("patch", ""), &place.text("partially update the specified"));
     patch.insert("parameters".into(), parameters::query(parameters::PATCH));
-    patch.insert("requestBody".into(), body(PATCHES, &format!("{META}.Patch"), true));
+    let patches = if place.kind.is_custom() { &PATCHES[..3] } else { PATCHES };
+    patch.insert("requestBody".into(), body(patches, &format!("{META}.Patch"), true));
     patch.insert("responses".into(), responses(&[("200", "OK"), ("201", "Created")], place.shape, FORMS));
     patch.into()
 }
 
-fn delete(place: &Place) -> Value {
+fn delete(place: &Place<'_>) -> Value {
     let status = format!("{META}.Status");
     let shape = if place.kind.is_shown_when_deleted { place.shape } else { &status };
     let mut delete = place.operation("delete", &place.id("delete", ""), &place.text("delete a"));
@@ -198,7 +199,7 @@ fn delete(place: &Place) -> Value {
     delete.into()
 }
 
-fn log(place: &Place) -> Value {
+fn log(place: &Place<'_>) -> Value {
     let mut get = place.operation("get", &place.id("read", ""), &place.text("read"));
     get.insert("parameters".into(), parameters::query(parameters::LOG));
     let text = json!({"text/plain": {"schema": {"type": "string"}}});
@@ -208,7 +209,7 @@ fn log(place: &Place) -> Value {
 }
 
 /// A connection that is more than request and answer.
-fn connect(method: &str, place: &Place) -> Value {
+fn connect(method: &str, place: &Place<'_>) -> Value {
     let id = place.id(&format!("connect{method}"), "");
     let mut operation = place.operation("connect", &id, &format!("connect {method} requests to {}", place.text("")));
     operation.insert("parameters".into(), parameters::query(parameters::SESSION));

@@ -9,6 +9,8 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
+use crate::object::kinds::CUSTOM;
+
 use super::{Field, ListType, Schema, Shape, Struct, StructId};
 
 static PACKED: &[u8] = include_bytes!("kubernetes-1.33.json.gz");
@@ -76,11 +78,16 @@ struct Reference {
     to: String,
 }
 
+/// What is known of an object of any kind.
+const ANY_OBJECT: &str = r##"{"type": "object", "properties": {"apiVersion": {"type": "string"}, "kind": {"type": "string"},
+    "metadata": {"allOf": [{"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}]}}}"##;
+
 /// Reads the compact form.
 pub(super) fn schema() -> Schema {
     let text = text();
-    let definitions: BTreeMap<String, Definition> =
+    let mut definitions: BTreeMap<String, Definition> =
         serde_json::from_str(&text.0).expect("the committed schema is valid; a test reads it");
+    definitions.insert(CUSTOM.to_owned(), serde_json::from_str(ANY_OBJECT).expect("it is valid; a test reads it"));
     let names: Vec<&String> = definitions.keys().collect();
     let structs = definitions.iter().map(|(name, d)| structure(name, d, &names)).collect();
     Schema { structs }

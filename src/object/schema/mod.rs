@@ -55,9 +55,10 @@ pub struct Field {
 }
 
 /// How the elements of a list are told apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListType {
     /// Not at all: the list is one value. The default.
+    #[default]
     Atomic,
     /// Each scalar is there once.
     Set,

@@ -10,9 +10,18 @@ pub struct FieldSelector(Vec<Requirement>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Requirement {
-    field: &'static Field,
+    field: Selected,
     value: String,
     equal: bool,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Selected {
+    /// A field of the table.
+    Known(&'static Field),
+    /// A plain path that a definition names, without its first dot.
+    Path(String),
 }
 
 /// A field that can be selected by.
@@ -119,12 +128,23 @@ impl FieldSelector {
     /// # Errors
     /// [`BadFieldSelector`] if it is not of the form, or names a field by which the kind cannot be selected.
     pub fn parse(kind: &'static Kind, text: &str) -> Result<Self, BadFieldSelector> {
+        Self::with(kind, &[], text)
+    }
+
+    /// As [`FieldSelector::parse`], for a kind whose definition names plain paths besides: `.spec.color`.
+    ///
+    /// # Errors
+    /// As [`FieldSelector::parse`].
+    pub fn with(kind: &'static Kind, paths: &[String], text: &str) -> Result<Self, BadFieldSelector> {
         let mut all = Vec::new();
         for term in terms(text).into_iter().filter(|t| !t.is_empty()) {
             let (label, equal, value) = split(term)
                 .ok_or_else(|| BadFieldSelector::Form { selector: text.to_owned(), term: term.to_owned() })?;
             let value = unescape(value)?;
-            let field = field(kind, label).ok_or_else(|| BadFieldSelector::Unsupported(label.to_owned()))?;
+            let path = || paths.iter().find_map(|p| p.strip_prefix('.').filter(|p| *p == label));
+            let path = || path().map(|p| Selected::Path(p.to_owned()));
+            let field = field(kind, label).map(Selected::Known).or_else(path);
+            let field = field.ok_or_else(|| BadFieldSelector::Unsupported(label.to_owned()))?;
             all.push(Requirement { field, value, equal });
         }
         Ok(Self(all))
@@ -143,7 +163,20 @@ impl FieldSelector {
     /// Returns the value that `label` must have, if the selector asks for exactly one: `metadata.name` of a watch of
     /// one object.
     pub fn required(&self, label: &str) -> Option<&str> {
-        self.0.iter().find(|r| r.equal && r.field.label == label).map(|r| r.value.as_str())
+        self.0.iter().find(|r| r.equal && r.field.is(label)).map(|r| r.value.as_str())
+    }
+}
+
+impl Selected {
+    fn is(&self, label: &str) -> bool {
+        matches!(self, Self::Known(field) if field.label == label)
+    }
+
+    fn read(&self, object: &Value) -> String {
+        match self {
+            Self::Known(field) => field.read(object),
+            Self::Path(path) => text(crate::object::custom::at(object, path)),
+        }
     }
 }
 

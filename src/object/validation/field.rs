@@ -262,7 +262,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Writes a value as an error shows it: texts quoted, the rest as JSON.
-pub(super) fn shown(value: &Value) -> String {
+pub(in crate::object) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
         other => other.to_string(),

@@ -21,11 +21,11 @@ pub(super) fn on_create(kind: &'static Kind, root: &Field<'_>, causes: &mut Caus
     }
     namespace(kind, &meta.child("namespace"), causes);
     causes.not_negative(&meta.child("generation"));
-    common(&meta, causes);
+    common(kind, &meta, causes);
 }
 
 /// Checks what may become of metadata.
-pub(super) fn on_update(new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
+pub(super) fn on_update(kind: &Kind, new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
     let (new, old) = (new.child("metadata"), old.child("metadata"));
     if old.has("deletionTimestamp") {
         no_new_finalizers(&new.child("finalizers"), &old.child("finalizers"), causes);
@@ -33,7 +33,7 @@ pub(super) fn on_update(new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
     for name in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         causes.immutable(&new.child(name), &old.child(name));
     }
-    common(&new, causes);
+    common(kind, &new, causes);
 }
 
 /// What an object's name must look like.
@@ -65,11 +65,11 @@ fn namespace(kind: &'static Kind, namespace: &Field<'_>, causes: &mut Causes) {
     }
 }
 
-fn common(meta: &Field<'_>, causes: &mut Causes) {
+fn common(kind: &Kind, meta: &Field<'_>, causes: &mut Causes) {
     labels(&meta.child("labels"), causes);
     annotations(&meta.child("annotations"), causes);
     owners(&meta.child("ownerReferences"), causes);
-    finalizers(&meta.child("finalizers"), causes);
+    finalizers(kind, &meta.child("finalizers"), causes);
 }
 
 /// Checks a map of labels: keys and values.
@@ -155,11 +155,13 @@ fn owners(owners: &Field<'_>, causes: &mut Causes) {
     }
 }
 
-fn finalizers(finalizers: &Field<'_>, causes: &mut Causes) {
+/// Of users' kinds, and of what defines them, a finalizer need not name a path below a domain.
+fn finalizers(kind: &Kind, finalizers: &Field<'_>, causes: &mut Causes) {
+    let strict = !kind.is_custom() && *kind != kinds::CUSTOM_RESOURCE_DEFINITION;
     for finalizer in finalizers.items() {
         causes.invalid_each(&finalizer.named(&finalizers.path), names::qualified_name(finalizer.text()));
         let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer.text());
-        if !standard && !finalizer.text().contains('/') {
+        if strict && !standard && !finalizer.text().contains('/') {
             causes.invalid(&finalizer, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }

@@ -4,6 +4,7 @@
 mod apps;
 mod cluster;
 mod config;
+mod extensions;
 mod field;
 mod meta;
 pub mod names;
@@ -13,10 +14,16 @@ mod service;
 
 use serde_json::Value;
 
+pub(in crate::object) use field::shown;
 pub use field::{Cause, CauseReason};
 
 use super::{Kind, kinds};
 use field::{Causes, Field};
+
+/// Says what an object asks for that is not done, so that its author is warned.
+pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
+    if *kind == kinds::CUSTOM_RESOURCE_DEFINITION { extensions::warnings(object) } else { Vec::new() }
+}
 
 /// Judges an object that is to be made. It has its defaults and its name already.
 pub fn on_create(kind: &'static Kind, object: &Value) -> Vec<Cause> {
@@ -35,7 +42,7 @@ pub fn on_create(kind: &'static Kind, object: &Value) -> Vec<Cause> {
 pub fn on_update(kind: &'static Kind, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Causes::default();
     let (new, old) = (Field::root(new), Field::root(old));
-    meta::on_update(&new, &old, &mut causes);
+    meta::on_update(kind, &new, &old, &mut causes);
     match kind {
         k if *k == kinds::POD => pod::on_update(&new, &old, &mut causes),
         k if *k == kinds::DEPLOYMENT || *k == kinds::REPLICA_SET => {
@@ -43,6 +50,7 @@ pub fn on_update(kind: &'static Kind, new: &Value, old: &Value) -> Vec<Cause> {
         }
         k if *k == kinds::SERVICE => service::on_update(&new, &old, &mut causes),
         k if *k == kinds::CONFIG_MAP || *k == kinds::SECRET => config::on_update(&new, &old, &mut causes),
+        k if *k == kinds::CUSTOM_RESOURCE_DEFINITION => extensions::definition_update(&new, &old, &mut causes),
         k if *k == kinds::NODE => cluster::node_update(&new, &old, &mut causes),
         k if *k == kinds::ENDPOINT_SLICE => cluster::endpoint_slice_update(&new, &old, &mut causes),
         _ => {}
@@ -55,7 +63,7 @@ pub fn on_update(kind: &'static Kind, new: &Value, old: &Value) -> Vec<Cause> {
 pub fn on_status(kind: &'static Kind, new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Causes::default();
     let (new, old) = (Field::root(new), Field::root(old));
-    meta::on_update(&new, &old, &mut causes);
+    meta::on_update(kind, &new, &old, &mut causes);
     match kind {
         k if *k == kinds::POD => pod::on_status(&new, &old, &mut causes),
         k if *k == kinds::DEPLOYMENT => apps::deployment_status(&new, &old, &mut causes),
@@ -82,6 +90,7 @@ fn judge(kind: &'static Kind, root: &Field<'_>, causes: &mut Causes) {
         k if *k == kinds::SERVICE => service::service(root, causes),
         k if *k == kinds::CONFIG_MAP => config::config_map(root, causes),
         k if *k == kinds::SECRET => config::secret(root, causes),
+        k if *k == kinds::CUSTOM_RESOURCE_DEFINITION => extensions::definition(root, causes),
         k if *k == kinds::NODE => cluster::node(root, causes),
         k if *k == kinds::LEASE => cluster::lease(root, causes),
         k if *k == kinds::ENDPOINT_SLICE => cluster::endpoint_slice(root, causes),

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Part, WriteError, Written, changed, made, meta, scale, set};
+use super::{Part, Rules, WriteError, Written, changed, made, meta, set};
 use crate::object::decode::{self, FieldValidation};
 use crate::object::managed::{self, Applied, ApplyError, By};
 use crate::object::raw::Raw;
-use crate::object::{Key, Kind, view};
+use crate::object::{Key, Kind, validation, view};
 
 /// The media type of what is applied; JSON is YAML too.
 pub const APPLY: &str = "application/apply-patch+yaml";
@@ -28,13 +28,20 @@ pub struct How<'a> {
 ///
 /// # Errors
 /// [`WriteError`], in upstream's words.
-pub fn apply(key: &Key, current: Option<&Value>, body: &[u8], how: How<'_>) -> Result<Written, WriteError> {
-    let (config, mut warnings) = read(key, body, how)?;
+pub fn apply<'a>(
+    rules: impl Into<Rules<'a>>,
+    key: &Key,
+    current: Option<&Value>,
+    body: &[u8],
+    how: How<'_>,
+) -> Result<Written, WriteError> {
+    let rules = rules.into();
+    let (config, mut warnings) = read(rules, key, body, how)?;
     let mut config = if how.part == Part::Scale { config } else { view::store(key.kind, config) };
     if current.is_none() {
         warnings.extend(key.kind.warning());
     }
-    let key = &key.stored();
+    let (key, rules) = (&key.stored(), rules.stored());
     let given = config["metadata"]["resourceVersion"].as_str().map(str::to_owned);
     let revision = meta::revision(key.kind, &config, given.as_deref())?;
     let name = json!({"apiVersion": key.kind.api_version(), "kind": key.kind.kind,
@@ -53,9 +60,9 @@ pub fn apply(key: &Key, current: Option<&Value>, body: &[u8], how: How<'_>) -> R
         return Err(WriteError::BadRequest("resourceVersion should not be set on objects to be created".into()));
     }
     let said = config.clone();
-    let config = of_part(key.kind, config, how.part);
+    let config = of_part(rules, config, how.part);
 
-    let applied = managed::apply(key.kind, live, current.is_none(), &config, &how.by, how.force);
+    let applied = managed::apply(key.kind, rules.schema(), live, current.is_none(), &config, &how.by, how.force);
     let Applied { mut object, managed } = applied.map_err(|e| refused(key, e))?;
     if how.by.manager == managed::KUBECTL && how.part == Part::Spec {
         renew_last_applied(&mut object, said);
@@ -64,10 +71,11 @@ pub fn apply(key: &Key, current: Option<&Value>, body: &[u8], how: How<'_>) -> R
         // A Scale was turned into the object's own words.
         Some(current) => {
             let part = if how.part == Part::Scale { Part::Spec } else { how.part };
-            changed(key.kind, current, object, part)?
+            changed(rules, current, object, part)?
         }
-        None => made(key.kind, &key.namespace, object, "")?,
+        None => made(rules, &key.namespace, object, "")?,
     };
+    warnings.extend(validation::warnings(key.kind, &object));
     if let Some(metadata) = object.get_mut("metadata") {
         set(metadata, "managedFields", managed);
     }
@@ -93,11 +101,11 @@ fn renew_last_applied(object: &mut Value, mut said: Value) {
     }
 }
 
-fn read(key: &Key, body: &[u8], how: How<'_>) -> Result<(Value, Vec<String>), WriteError> {
+fn read(rules: Rules<'_>, key: &Key, body: &[u8], how: How<'_>) -> Result<(Value, Vec<String>), WriteError> {
     let malformed = |why: String| WriteError::BadRequest(format!("error decoding YAML: {why}"));
     let raw = if body.first() == Some(&b'{') { Raw::json(body).or_else(|_| Raw::yaml(body)) } else { Raw::yaml(body) };
     let raw = raw.map_err(malformed)?;
-    let target = how.part.target(key.kind);
+    let target = rules.target(how.part);
     for name in ["kind", "apiVersion"] {
         if raw.member(name).and_then(Raw::as_str).unwrap_or_default().is_empty() {
             return Err(WriteError::BadRequest(format!("Object '{name}' is missing in the applied configuration")));
@@ -108,7 +116,7 @@ fn read(key: &Key, body: &[u8], how: How<'_>) -> Result<(Value, Vec<String>), Wr
         WriteError::BadRequest(format!("failed to create typed patch object ({}): {why}", managed::named(key)))
     };
     let duplicates = raw.duplicates();
-    let (mut object, faults) = decode::typed(&target, raw).map_err(refuse)?;
+    let (mut object, faults) = rules.typed(how.part, raw).map_err(refuse)?;
     let unknown = |fault: &String| fault.strip_prefix("unknown field \"").map(|f| f.trim_end_matches('"').to_owned());
     if let Some(field) = faults.iter().find_map(unknown) {
         return Err(refuse(format!(".{field}: field not declared in schema")));
@@ -124,9 +132,10 @@ fn read(key: &Key, body: &[u8], how: How<'_>) -> Result<(Value, Vec<String>), Wr
 }
 
 /// Leaves of what is applied the part that the request can write, and nothing that is the cluster's to give.
-fn of_part(kind: &Kind, mut config: Value, part: Part) -> Value {
+fn of_part(rules: Rules<'_>, mut config: Value, part: Part) -> Value {
+    let kind = rules.kind();
     if part == Part::Scale {
-        config = scale::as_object(kind, &config);
+        config = rules.of_scale(&config);
     }
     if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
         meta::SYSTEM.iter().for_each(|name| drop(metadata.remove(*name)));

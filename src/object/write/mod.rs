@@ -6,22 +6,25 @@
 mod apply;
 mod error;
 mod meta;
+mod rules;
 mod scale;
 
 use serde_json::Value;
 
-use super::decode::{self, Decoded, Target};
+use super::decode::{self, BadBody, Decoded};
 use super::kinds::Subresource;
+use super::managed;
 use super::patch::{self, PatchType};
 use super::raw::Raw;
-use super::{Kind, defaults, kinds, validation, view};
+use super::{Kind, kinds, validation, view};
 use crate::ids::Revision;
 
 pub use super::decode::FieldValidation;
-pub use super::managed::{By, FieldConflict, note};
+pub use super::managed::{By, FieldConflict};
 pub use apply::{APPLY, How, apply};
 pub use error::WriteError;
 pub use meta::{SUFFIX_LENGTH, suffix};
+pub use rules::{Rules, to_store};
 pub use scale::scale;
 
 #[cfg(test)]
@@ -58,13 +61,6 @@ impl Part {
     pub fn is_status(self) -> bool {
         matches!(self, Self::Status | Self::Approval)
     }
-
-    fn target(self, kind: &Kind) -> Target {
-        match self {
-            Self::Spec | Self::Status | Self::Approval | Self::EphemeralContainers => Target::of(kind),
-            Self::Scale => scale::target(),
-        }
-    }
 }
 
 /// An object as it is to be stored.
@@ -83,17 +79,20 @@ pub struct Written {
 ///
 /// # Errors
 /// [`WriteError`], in upstream's words.
-pub fn create(
-    kind: &'static Kind,
+pub fn create<'a>(
+    rules: impl Into<Rules<'a>>,
     namespace: &str,
     body: &[u8],
     content_type: &str,
     validation: FieldValidation,
     suffix: &str,
 ) -> Result<Written, WriteError> {
-    let decoded = decode::decode(&Target::of(kind), body, content_type, validation)?;
-    let object = made(kind.stored(), namespace, view::store(kind, decoded.object), suffix)?;
-    let warnings = decoded.warnings.into_iter().chain(kind.warning()).collect();
+    let rules = rules.into();
+    let kind = rules.kind();
+    let decoded = decoded(rules, Part::Spec, body, content_type, validation)?;
+    let object = made(rules.stored(), namespace, view::store(kind, decoded.object), suffix)?;
+    let warnings =
+        decoded.warnings.into_iter().chain(kind.warning()).chain(validation::warnings(kind, &object)).collect();
     Ok(Written { object, warnings, revision: None })
 }
 
@@ -102,25 +101,39 @@ pub fn create(
 /// # Errors
 /// [`WriteError`], in upstream's words.
 pub fn create_value(kind: &'static Kind, namespace: &str, object: Value) -> Result<Written, WriteError> {
-    let target = Target::of(kind);
+    let rules = Rules::Known(kind);
     let raw = Raw::from(object);
-    decode::check_kind(&target, &raw).map_err(WriteError::BadRequest)?;
-    let (object, faults) = decode::typed(&target, raw).map_err(WriteError::BadRequest)?;
+    decode::check_kind(&rules.target(Part::Spec), &raw).map_err(WriteError::BadRequest)?;
+    let (object, faults) = rules.typed(Part::Spec, raw).map_err(WriteError::BadRequest)?;
     let warnings = decode::judged(faults, FieldValidation::Strict).map_err(WriteError::BadRequest)?;
-    let object = made(kind, namespace, object, "")?;
+    let object = made(rules, namespace, object, "")?;
     Ok(Written { object, warnings, revision: None })
 }
 
-fn made(kind: &'static Kind, namespace: &str, mut object: Value, suffix: &str) -> Result<Value, WriteError> {
+/// Reads a body.
+fn decoded(
+    rules: Rules<'_>,
+    part: Part,
+    body: &[u8],
+    content_type: &str,
+    validation: FieldValidation,
+) -> Result<Decoded, BadBody> {
+    decode::decode_by(&rules.target(part), body, content_type, validation, |raw| rules.typed(part, raw))
+}
+
+/// Notes in `new` who changed it; see [`managed::note`].
+pub fn note<'a>(rules: impl Into<Rules<'a>>, live: Option<&Value>, new: &mut Value, by: &By<'_>) {
+    let rules = rules.into().stored();
+    managed::note(rules.kind(), rules.schema(), live, new, by);
+}
+
+fn made(rules: Rules<'_>, namespace: &str, mut object: Value, suffix: &str) -> Result<Value, WriteError> {
+    let kind = rules.kind();
     meta::place(kind, namespace, &mut object)?;
     meta::begin(&mut object, suffix)?;
-    defaults::apply(kind, &mut object);
-    // A Node's status comes with it; everyone else begins with the status that Kubernetes gives.
-    if kind.has(Subresource::Status) && *kind != kinds::NODE {
-        let status = defaults::initial_status(kind, &object);
-        set(&mut object, "status", status);
-    }
-    let causes = validation::on_create(kind, &object);
+    rules.complete(&mut object);
+    rules.begin_status(&mut object);
+    let causes = rules.on_create(&object);
     WriteError::invalid(kind, &object, causes)?;
     Ok(object)
 }
@@ -129,21 +142,24 @@ fn made(kind: &'static Kind, namespace: &str, mut object: Value, suffix: &str) -
 ///
 /// # Errors
 /// [`WriteError`], in upstream's words.
-pub fn update(
-    kind: &'static Kind,
+pub fn update<'a>(
+    rules: impl Into<Rules<'a>>,
     current: &Value,
     body: &[u8],
     content_type: &str,
     part: Part,
     validation: FieldValidation,
 ) -> Result<Written, WriteError> {
-    let Decoded { object, warnings } = decode::decode(&part.target(kind), body, content_type, validation)?;
+    let rules = rules.into();
+    let kind = rules.kind();
+    let Decoded { object, warnings } = decoded(rules, part, body, content_type, validation)?;
     let given = object["metadata"]["resourceVersion"].as_str();
     let revision = meta::revision(kind, &object, given)?;
     if revision.is_none() && *kind == kinds::LEASE {
         return Err(meta::revision_required(kind, &object));
     }
-    let object = changed(kind.stored(), current, stored(kind, object, part), part)?;
+    let object = changed(rules.stored(), current, stored(kind, object, part), part)?;
+    let warnings = warnings.into_iter().chain(validation::warnings(kind, &object)).collect();
     Ok(Written { object, warnings, revision })
 }
 
@@ -152,21 +168,30 @@ fn stored(kind: &'static Kind, object: Value, part: Part) -> Value {
     if part == Part::Scale { object } else { view::store(kind, object) }
 }
 
+/// What is said of a strategic merge patch of an object of a kind that users define: its lists have no strategies.
+const NOT_STRATEGIC: &str = "the body of the request was in an unknown format - accepted media types include: \
+    application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// Makes what `current`, which is in its stored form, becomes by a PATCH. `kind` may be a view.
 ///
 /// # Errors
 /// [`WriteError`], in upstream's words.
-pub fn patch(
-    kind: &'static Kind,
+pub fn patch<'a>(
+    rules: impl Into<Rules<'a>>,
     current: &Value,
     patch: &[u8],
     form: PatchType,
     part: Part,
     validation: FieldValidation,
 ) -> Result<Written, WriteError> {
-    let target = part.target(kind);
+    let rules = rules.into();
+    let kind = rules.kind();
+    if kind.is_custom() && form == PatchType::Strategic {
+        return Err(WriteError::UnsupportedMediaType(NOT_STRATEGIC.into()));
+    }
+    let target = rules.target(part);
     let patched = match part {
-        Part::Scale => patch::apply(&scale(current), patch, form, target.shape)?,
+        Part::Scale => patch::apply(&rules.scale(current), patch, form, target.shape)?,
         _ if kind.is_view() => patch::apply(&view::show(kind, current.clone()), patch, form, target.shape)?,
         Part::Spec | Part::Status | Part::Approval | Part::EphemeralContainers => {
             patch::apply(current, patch, form, target.shape)?
@@ -175,27 +200,29 @@ pub fn patch(
     let refuse = |why: String| WriteError::bad_patch(&patched.shown, &why);
     let raw = Raw::from(patched.value);
     decode::check_kind(&target, &raw).map_err(refuse)?;
-    let (object, faults) = decode::typed(&target, raw).map_err(refuse)?;
+    let (object, faults) = rules.typed(part, raw).map_err(refuse)?;
     let faults = patched.faults.into_iter().chain(faults).collect();
     let warnings = decode::judged(faults, validation).map_err(refuse)?;
     let revision = meta::revision(kind, &object, patched.resource_version.as_deref())?;
-    let object = changed(kind.stored(), current, stored(kind, object, part), part)?;
+    let object = changed(rules.stored(), current, stored(kind, object, part), part)?;
+    let warnings = warnings.into_iter().chain(validation::warnings(kind, &object)).collect();
     Ok(Written { object, warnings, revision })
 }
 
 /// Makes what `current` becomes when `part` of it is to be as in `new`.
-fn changed(kind: &'static Kind, current: &Value, mut new: Value, part: Part) -> Result<Value, WriteError> {
+fn changed(rules: Rules<'_>, current: &Value, mut new: Value, part: Part) -> Result<Value, WriteError> {
+    let kind = rules.kind();
     meta::place(kind, current["metadata"]["namespace"].as_str().unwrap_or_default(), &mut new)?;
     meta::same_object(&new, current)?;
     match part {
         Part::Spec => {
             meta::keep(&mut new, current);
-            defaults::carry_over(kind, &mut new, current);
-            defaults::apply(kind, &mut new);
+            rules.carry_over(&mut new, current);
+            rules.complete(&mut new);
             if kind.has(Subresource::Status) {
                 set(&mut new, "status", current.get("status").cloned());
             }
-            let causes = validation::on_update(kind, &new, current);
+            let causes = rules.on_update(&new, current);
             WriteError::invalid(kind, &new, causes)?;
             Ok(new)
         }
@@ -206,14 +233,14 @@ fn changed(kind: &'static Kind, current: &Value, mut new: Value, part: Part) -> 
             } else {
                 after["status"]["conditions"] = new["status"]["conditions"].clone();
             }
-            defaults::apply(kind, &mut after);
-            let causes = validation::on_status(kind, &after, current);
+            rules.complete(&mut after);
+            let causes = rules.on_status(&after, current);
             WriteError::invalid(kind, &after, causes)?;
             Ok(after)
         }
         Part::Scale => {
-            let after = scale::apply(current, &new)?;
-            let causes = validation::on_update(kind, &after, current);
+            let after = rules.scaled(current, &new)?;
+            let causes = rules.on_update(&after, current);
             WriteError::invalid(kind, &after, causes)?;
             Ok(after)
         }
@@ -223,7 +250,7 @@ fn changed(kind: &'static Kind, current: &Value, mut new: Value, part: Part) -> 
             if let Some(spec) = after.get_mut("spec") {
                 set(spec, "ephemeralContainers", containers);
             }
-            defaults::apply(kind, &mut after);
+            rules.complete(&mut after);
             let causes = validation::on_ephemeral_containers(&after, current);
             WriteError::invalid(kind, &after, causes)?;
             Ok(after)

@@ -46,8 +46,8 @@ pub(super) fn as_object(kind: &Kind, scale: &Value) -> Value {
     })
 }
 
-/// Returns `current` with the replica count of `scale`.
-pub(super) fn apply(current: &Value, scale: &Value) -> Result<Value, WriteError> {
+/// Reads the replica count that a Scale of `current` asks for.
+pub(super) fn replicas(current: &Value, scale: &Value) -> Result<i64, WriteError> {
     // A Scale without a number means none, as in upstream's type.
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
     if replicas < 0 {
@@ -56,6 +56,12 @@ pub(super) fn apply(current: &Value, scale: &Value) -> Result<Value, WriteError>
         let cause = Cause { reason: CauseReason::FieldValueInvalid, field: "spec.replicas".into(), message };
         return Err(WriteError::Invalid { group: "autoscaling", kind: "Scale", name, causes: vec![cause] });
     }
+    Ok(replicas)
+}
+
+/// Returns `current` with the replica count of `scale`.
+pub(super) fn apply(current: &Value, scale: &Value) -> Result<Value, WriteError> {
+    let replicas = replicas(current, scale)?;
     let mut after = current.clone();
     match after.get_mut("spec").and_then(Value::as_object_mut) {
         Some(spec) => spec.insert("replicas".into(), replicas.into()),

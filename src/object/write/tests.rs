@@ -79,6 +79,11 @@ fn every_kind_can_be_written_and_written_again() {
             "Pod" => json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}),
             "Service" => json!({"metadata": {"name": "web"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}}),
             "Event" => json!({"metadata": {"name": "web"}, "involvedObject": {"namespace": "shop"}}),
+            "CustomResourceDefinition" => {
+                json!({"metadata": {"name": "webs.test.dev"}, "spec": {"group": "test.dev", "scope": "Cluster",
+                "names": {"plural": "webs", "kind": "Web"}, "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
+            }
             "EndpointSlice" => json!({"metadata": {"name": "web"}, "addressType": "IPv4", "endpoints": []}),
             _ => json!({"metadata": {"name": "web"}}),
         };
@@ -88,11 +93,11 @@ fn every_kind_can_be_written_and_written_again() {
         let body = without(&first, "", "status");
         let mut again = body.clone();
         again["metadata"]["resourceVersion"] = "5".into();
-        let put = update(kind, &first, again.to_string().as_bytes(), JSON, Part::Spec, STRICT).unwrap();
+        let put = update(*kind, &first, again.to_string().as_bytes(), JSON, Part::Spec, STRICT).unwrap();
         assert_eq!(put.object, first, "{kind}: a PUT of what is there changes nothing");
         assert_eq!(put.revision, Some(Revision(5)));
         for form in [PatchType::Merge, PatchType::Strategic] {
-            let same = patch(kind, &first, body.to_string().as_bytes(), form, Part::Spec, STRICT).unwrap();
+            let same = patch(*kind, &first, body.to_string().as_bytes(), form, Part::Spec, STRICT).unwrap();
             assert_eq!(same.object, first, "{kind}: nor does a patch");
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn ephemeral(spec: &Field<'_>, container: &Field<'_>, causes: &mut Ca
 
 /// Checks a change of a Pod's ephemeral containers: what is there stays as it is.
 pub(in crate::object::validation) fn on_ephemeral_containers(new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
-    meta::on_update(new, old, causes);
+    meta::on_update(&crate::object::kinds::POD, new, old, causes);
     let (new, old) = (new.child("spec"), old.child("spec"));
     let volumes = volume::volumes(&new.child("volumes"), causes);
     container::containers(&new, &volumes, causes);

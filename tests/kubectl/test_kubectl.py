@@ -298,8 +298,8 @@ class Kubectl:
                     "--cpu-percent=80" if self.binary == "kubectl" else "--cpu=80%", node="n1")
         try:
             self.shows(r"^shop\s+Deployment/shop\s", "get", "hpa", node="n1")
-            self.assertEqual(self.get("hpa.v1.autoscaling", "shop")["spec"]["targetCPUUtilizationPercentage"], 80)
-            self.assertEqual(self.get("hpa.v2.autoscaling", "shop")["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80)
+            self.assertEqual(self.get("horizontalpodautoscalers.v1.autoscaling", "shop")["spec"]["targetCPUUtilizationPercentage"], 80)
+            self.assertEqual(self.get("horizontalpodautoscalers.v2.autoscaling", "shop")["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80)
         finally:
             self.run_("delete", "hpa", "shop", node="n1")
 

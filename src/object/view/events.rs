@@ -19,13 +19,26 @@ pub(super) fn show(event: &mut Value) {
     for (core, events) in NAMES {
         rename(event, core, events);
     }
-    // The schema requires it, and old Events have none.
-    if let Some(members) = event.as_object_mut() {
-        members.entry("eventTime").or_insert(Value::Null);
+    // The schema requires it, and old Events have none; upstream shows null then, which clients refuse that go by the schema.
+    if event["eventTime"].is_null() {
+        event["eventTime"] = stand_in(event).into();
     }
 }
 
+/// The time that an Event of the old kind is shown with.
+fn stand_in(event: &Value) -> String {
+    let times = [
+        &event["deprecatedFirstTimestamp"],
+        &event["deprecatedLastTimestamp"],
+        &event["metadata"]["creationTimestamp"],
+    ];
+    times.into_iter().find_map(Value::as_str).unwrap_or("1970-01-01T00:00:00Z").replace('Z', ".000000Z")
+}
+
 pub(super) fn store(event: &mut Value) {
+    if event["eventTime"] == stand_in(event) {
+        event["eventTime"] = Value::Null;
+    }
     for (core, events) in NAMES {
         rename(event, events, core);
     }

@@ -1,6 +1,7 @@
 """Clients other than kubectl against a real testnet: the Python client, kube-rs with a controller that lives through the
 death of a leader, and Helm 3 and 4 with a chart."""
 
+import base64
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
+import rude  # noqa: E402
 from testnet import (RUN, Api, at, eventually, is_ready, kubectl, kubectl_said, leader, next_leader, ready_nodes, said, sh,  # noqa: E402
                      testnet)
 
@@ -51,7 +53,7 @@ def config_of(node, namespace):
     """A file by which clients ask one node, in one namespace."""
     config = json.loads(kubectl("config", "view", "--raw", "--minify", *at(node), "-o", "json"))
     config["contexts"][0]["context"]["namespace"] = namespace
-    file = RUN / f"{node}-{namespace}.json"
+    file = RUN / f"client-{node}-{namespace}.json"
     file.write_text(json.dumps(config))
     return str(file)
 
@@ -279,8 +281,8 @@ class KubeRs(unittest.TestCase):
         kubectl("wait", "crd/widgets.rust.example.com", "--for=condition=Established", "--timeout=10s")
         former = eventually("a leader", lambda: leader("n1"))
         asked, other = (node for node in NODES if node != former)
-        eventually("the kind there", lambda: kubectl(*at(asked), "get", "widgets.rust.example.com"))
-        eventually("the kind there", lambda: kubectl(*at(other), "get", "widgets.rust.example.com"))
+        for node in (asked, other):
+            eventually("the kind there", lambda n=node: "No resources" in kubectl_said(*at(n), "get", "widgets.rust.example.com")[1])
         process = self.operator("control", asked)
         try:
             self.widget(other, "before", 3)
@@ -424,7 +426,8 @@ class Consistency(unittest.TestCase):
         made = self.make("foreign", "n1")
         eventually("it at n2", lambda: asked("n2", "GET", f"{self.maps}/foreign")[0] == 200)
         version = made["metadata"]["resourceVersion"]
-        self.assertEqual(asked("n2", "GET", f"{self.maps}?watch=true&resourceVersion={version}&timeoutSeconds=2")[0], 410)
+        event, = Api("n2").stream(f"{self.maps}?watch=true&resourceVersion={version}&timeoutSeconds=2")
+        self.assertEqual((event["type"], event["object"]["code"], event["object"]["reason"]), ("ERROR", 410, "Expired"))
         self.assertEqual(asked("n2", "GET", f"{self.maps}?resourceVersion={version}")[0], 410)
         self.assertEqual(self.put("n2", made, a="1")[0], 409)
 
@@ -503,6 +506,57 @@ class Consistency(unittest.TestCase):
         reasons = eventually("the Events", lambda: {e["reason"] for e in asked("n1", "GET", "/api/v1/events")[1]["items"]}
                              >= {"MergeConflict", "PartitionHealed"}, seconds=15)
         self.assertTrue(reasons)
+
+
+class RudeClients(unittest.TestCase):
+    """What others notice of clients that no server likes."""
+
+    def setUp(self):
+        config = json.loads(kubectl("config", "view", "--raw", "--minify", *at("n2"), "-o", "json"))
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        pem = RUN / "rude.pem"
+        pem.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        host, port = cluster["server"].removeprefix("https://").split(":")
+        self.rude = rude.Rude(host, int(port), rude.contexts(authority, str(pem)))
+        self.agent = (RUN / "n2/agent.pid").read_text().strip()
+
+    def resident(self):
+        """Megabytes."""
+        status = Path(f"/proc/{self.agent}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    def polite(self, seconds):
+        """Asks as others do meanwhile; returns the worst of a hundred, in milliseconds."""
+        api, took, end = Api("n2"), [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            began = time.monotonic()
+            api.ask("GET", "/api/v1/namespaces/default/services/kubernetes")
+            took.append((time.monotonic() - began) * 1000)
+            time.sleep(0.01)
+        return sorted(took)[int(len(took) * 0.99)]
+
+    def test_others_hardly_notice_and_memory_is_bounded(self):
+        self.polite(1)
+        for name in ("slow_heads", "unread_watches", "endless_bodies", "deep_bodies", "rapid_reset"):
+            with self.subTest(name=name):
+                self.rude.stop.clear()
+                before, result = self.resident(), []
+                thread = threading.Thread(target=lambda n=name, r=result: r.append(getattr(self.rude, n)()))
+                thread.start()
+                time.sleep(2)
+                p99, grown = self.polite(5), self.resident() - before
+                self.rude.stop.set()
+                thread.join(timeout=30)
+                print(f"      {name}: others' p99 {p99:.0f} ms, {grown:.1f} MB more", flush=True)
+                self.assertEqual(len(result), 1, "it could go on to its end")
+                self.assertLess(p99, 100)
+                self.assertLess(grown, 50)
+                if name == "deep_bodies":
+                    self.assertEqual(set(result[0]), {400})
+                if name == "endless_bodies":
+                    self.assertLess(max(result[0]), 64 << 20, "a body is given up long before its end")
+        self.assertEqual(ready_nodes("n2"), set(NODES))
 
 
 class Helm:

@@ -152,10 +152,10 @@ class Kubectl:
                      ("job", "c9", "--image=web:1", "--", "true"), ("service", "nodeport", "c10", "--tcp=80"),
                      ("cronjob", "c11", "--image=web:1", "--schedule=0 0 1 1 *"),
                      ("ingress", "c12", "--rule=a.example/=shop:80"), ("poddisruptionbudget", "c13", "--selector=app=none", "--min-available=1"),
-                     ("secret", "tls", "c14", f"--cert={RUN / 'n1.crt'}", f"--key={RUN / 'n1.key'}")):
+                     ("secret", "tls", "c14", f"--cert={RUN / 'tls.crt'}", f"--key={RUN / 'tls.key'}")):
             if "tls" in what:
-                sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=c14", "-keyout", str(RUN / "n1.key"),
-                   "-out", str(RUN / "n1.crt"))
+                sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=c14", "-keyout", str(RUN / "tls.key"),
+                   "-out", str(RUN / "tls.crt"))
             with self.subTest(what=what[:2]), self.made(*what) as name:
                 kind = "resourcequota" if what[0] == "quota" else what[0]
                 self.everywhere(kind, name)

@@ -504,7 +504,7 @@ class Consistency(unittest.TestCase):
         seen = [(e["type"], e["object"]["data"]) for e in events if e["object"]["metadata"]["name"] == "shared"]
         self.assertEqual(seen[-1][1], self.data("n3", "shared"), "the watch goes on over the heal")
         reasons = eventually("the Events", lambda: {e["reason"] for e in asked("n1", "GET", "/api/v1/events")[1]["items"]}
-                             >= {"MergeConflict", "PartitionHealed"}, seconds=15)
+                             >= {"MergeConflict", "PartitionHealed"}, seconds=45)
         self.assertTrue(reasons)
 
 

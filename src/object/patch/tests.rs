@@ -48,6 +48,7 @@ fn json_patch_applies_its_operations_in_order_or_says_which_does_not_fit() {
     let current = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"list": [1, 2]}});
     let ok = json!([
         {"op": "test", "path": "/metadata/labels/a", "value": "1"},
+        {"op": "test", "path": "/metadata/finalizers", "value": null},
         {"op": "add", "path": "/spec/list/-", "value": 3},
         {"op": "remove", "path": "/spec/list/0"},
         {"op": "replace", "path": "/metadata/labels/a", "value": "2"},
@@ -57,6 +58,10 @@ fn json_patch_applies_its_operations_in_order_or_says_which_does_not_fit() {
     let after = json!({"metadata": {"labels": {"x/y": "2"}, "annotations": {"a": "2"}}, "spec": {"list": [2, 3]}});
     assert_eq!(patched(PatchType::Json, &current, &ok), Ok(after));
     let unfit = [
+        (
+            json!({"op": "test", "path": "/metadata/labels", "value": null}),
+            "testing value /metadata/labels failed: test failed",
+        ),
         (json!({"op": "test", "path": "/spec/list/0", "value": 7}), "testing value /spec/list/0 failed: test failed"),
         (
             json!({"op": "remove", "path": "/spec/none"}),

@@ -132,6 +132,11 @@ pub fn resource(kind: &Kind) -> Vec<Value> {
             it["version"] = json!("v1");
             it["kind"] = json!("Scale");
         }
+        if let Subresource::Eviction = sub {
+            it["group"] = json!("policy");
+            it["version"] = json!("v1");
+            it["kind"] = json!("Eviction");
+        }
         if let Some(options) = options(kind, *sub) {
             it["kind"] = json!(options);
         }
@@ -179,6 +184,7 @@ pub fn aggregated_resource(kind: &Kind) -> Value {
     let subresources = kind.subresources.iter().map(|sub| {
         let response = match (sub, options(kind, *sub)) {
             (Subresource::Scale, _) => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
+            (Subresource::Eviction, _) => json!({"group": "policy", "version": "v1", "kind": "Eviction"}),
             (_, Some(options)) => json!({"group": "", "version": "v1", "kind": options}),
             (_, None) => this.clone(),
         };
@@ -229,6 +235,7 @@ fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
             &["get", "patch", "update"]
         }
         Subresource::Log => &["get"],
+        Subresource::Eviction => &["create"],
         Subresource::Exec | Subresource::Attach | Subresource::PortForward => &["create", "get"],
         Subresource::Proxy => &["create", "delete", "get", "patch", "update"],
     }

@@ -28,7 +28,7 @@ use super::params::Params;
 use super::routes::{self, Route};
 use super::sessions::{self, MAX_SESSIONS};
 use super::status::Status;
-use super::verbs::{delete, read, review, write};
+use super::verbs::{delete, evict, read, review, write};
 use super::watch::{self, Hub};
 use super::{body, discovery, forward, logs, now, present, proxied};
 
@@ -214,6 +214,7 @@ impl Api {
                 write::change(self, &key, Part::EphemeralContainers, call).await
             }
             (Subresource::Status, &Method::PUT | &Method::PATCH) => write::change(self, &key, Part::Status, call).await,
+            (Subresource::Eviction, &Method::POST) => evict::evict(self, &key, call).await,
             (Subresource::Approval, &Method::PUT | &Method::PATCH) => {
                 write::change(self, &key, Part::Approval, call).await
             }

@@ -180,6 +180,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "exec" => Some(Subresource::Exec),
         "attach" => Some(Subresource::Attach),
         "portforward" => Some(Subresource::PortForward),
+        "eviction" => Some(Subresource::Eviction),
         "ephemeralcontainers" => Some(Subresource::EphemeralContainers),
         "proxy" => Some(Subresource::Proxy),
         _ => None,
@@ -196,6 +197,7 @@ pub fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
         Subresource::PortForward => "portforward",
+        Subresource::Eviction => "eviction",
         Subresource::EphemeralContainers => "ephemeralcontainers",
         Subresource::Proxy => "proxy",
     }

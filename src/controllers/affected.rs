@@ -6,11 +6,13 @@ use serde::de::DeserializeOwned;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::ids::Uid;
 use crate::object::custom::Definition;
-use crate::object::{Key, Kind, kinds};
+use crate::object::kinds::Subresource;
+use crate::object::{Key, Kind, Selector, disruption, kinds};
 use crate::store::{Entry, Snapshot, WatchEvent};
 
 use super::{Controller, custom_resources, node, owner, pod};
@@ -58,6 +60,7 @@ impl Wake<'_> {
         self.own(subject);
         self.controllers(old, new);
         self.owners(old, new);
+        self.budgets(subject, old);
         if subject.key.kind == &kinds::POD {
             self.pod(old, new);
         } else if subject.key.kind == &kinds::NODE {
@@ -85,6 +88,8 @@ impl Wake<'_> {
             self.add(Controller::Deployment, key);
         } else if key.kind == &kinds::REPLICA_SET {
             self.add(Controller::ReplicaSet, key);
+        } else if key.kind == &kinds::POD_DISRUPTION_BUDGET {
+            self.add(Controller::Disruption, key);
         } else if key.kind == &kinds::JOB {
             self.add(Controller::Job, key);
         } else if key.kind == &kinds::POD {
@@ -155,6 +160,31 @@ impl Wake<'_> {
         let Some(before) = old.filter(|old| new.is_none_or(|new| names(old) != names(new))) else { return };
         for neighbour in custom_resources::neighbours(self.view, &before.key) {
             self.add(Controller::CustomResources, &neighbour.key);
+        }
+    }
+
+    /// The budgets that count a pod, whose ledger this is, or that are shares of what is scaled.
+    fn budgets(&mut self, subject: &Entry, old: Option<&Entry>) {
+        let (key, view) = (&subject.key, self.view);
+        let is_pod = key.kind == &kinds::POD;
+        if !is_pod && key.kind != &kinds::LEASE && !key.kind.has(Subresource::Scale) {
+            return;
+        }
+        for budget in view.list(&kinds::POD_DISRUPTION_BUDGET, Some(&key.namespace)) {
+            let selects = |selector: &LabelSelector| {
+                Selector::of_typed(selector).is_ok_and(|selector| {
+                    selector.matches(&subject.labels) || old.is_some_and(|old| selector.matches(&old.labels))
+                })
+            };
+            let concerns = if is_pod {
+                let typed = budget.typed::<PodDisruptionBudget>();
+                typed.and_then(|b| b.spec?.selector).is_some_and(|selector| selects(&selector))
+            } else {
+                key.kind != &kinds::LEASE || disruption::key(&budget.key) == *key
+            };
+            if concerns {
+                self.add(Controller::Disruption, &budget.key);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 //! | Deployments | scales, and rolls out what is new on its side; a rollout under way waits for a leader, unless the annotation [`hold::PARTITION`] is `run` |
 //! | namespaces, owners | deletes what is in one, or was owned, where that is known to be deleted; ends nothing that a finalizer holds |
 //! | Jobs | nothing: what has been tried elsewhere it cannot know |
+//! | disruption budgets | nothing: evictions they allow need a leader |
 //! | pods nobody will end | nothing: their node may be on another side |
 
 use crate::object::{Key, hold, kinds};
@@ -40,7 +41,7 @@ pub fn look_after(controller: Controller, view: &Snapshot, key: &Key, now: Now) 
         // It is ended once everybody's objects are known to be gone.
         Controller::CustomResources => !matches!(change, Change::Update { .. }),
         // Whether an attempt has failed, or runs elsewhere, only the whole cluster knows.
-        Controller::PodGarbage | Controller::Job => false,
+        Controller::PodGarbage | Controller::Job | Controller::Disruption => false,
         Controller::Deployment | Controller::ServiceAccount | Controller::TaintEviction => true,
     });
     if plan.changes.len() < before {

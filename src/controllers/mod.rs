@@ -31,6 +31,7 @@ mod affected;
 mod caretaker;
 mod custom_resources;
 mod deployment;
+mod disruption;
 mod edit;
 mod garbage;
 mod job;
@@ -80,6 +81,8 @@ pub enum Controller {
     TaintEviction,
     /// Runs pods to completion. Keys are Jobs.
     Job,
+    /// Says how many pods may be evicted. Keys are PodDisruptionBudgets.
+    Disruption,
 }
 
 /// What one reconcile wants done.
@@ -113,6 +116,7 @@ pub fn reconcile(controller: Controller, view: &Snapshot, key: &Key, now: Now) -
         Controller::PodGarbage => pod_garbage::reconcile(view, key, now),
         Controller::TaintEviction => taint_eviction::reconcile(view, key, now),
         Controller::Job => job::reconcile(view, key, now),
+        Controller::Disruption => disruption::reconcile(view, key, now),
     }
 }
 

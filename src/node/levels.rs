@@ -49,7 +49,7 @@ impl Node {
                     "{kind} came with feature level {since} and the cluster's is {level}: it rises once all members run a \
                      build that knows it"
                 );
-                Err(Rejected::Unavailable { message })
+                Err(Rejected::NotYet { key: key.clone(), message })
             }
             _ => Ok(()),
         }

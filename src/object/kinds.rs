@@ -64,6 +64,8 @@ pub enum Subresource {
     PortForward,
     /// `/ephemeralcontainers` of a Pod: containers that are added to look at it.
     EphemeralContainers,
+    /// `/eviction` of a Pod: its deletion, if its disruption budget allows that.
+    Eviction,
     /// `/proxy/...` of a Pod, Service or Node: HTTP requests that are passed on to it.
     Proxy,
 }

@@ -25,6 +25,7 @@ pub use selector::Selector;
 
 pub mod custom;
 pub mod decode;
+pub mod disruption;
 pub mod managed;
 pub mod openapi;
 pub mod patch;

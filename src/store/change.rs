@@ -208,6 +208,14 @@ pub enum Rejected {
         /// What is wrong with it.
         message: String,
     },
+    /// Not all members can read the object yet: the cluster's feature level is too low.
+    #[error("{message}")]
+    NotYet {
+        /// The object.
+        key: Key,
+        /// Which level it takes.
+        message: String,
+    },
     /// The request is understood and refused.
     #[error("{key}: {message}")]
     Forbidden {

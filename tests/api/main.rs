@@ -10,6 +10,7 @@ mod custom;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod history;
+mod jobs;
 mod kinds;
 mod refused;
 mod survives;

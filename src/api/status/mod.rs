@@ -220,6 +220,17 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    /// 429: not now, and why.
+    pub fn too_many_requests(message: &str, cause: &str, why: String) -> Self {
+        let cause = Cause { reason: cause.to_owned(), message: why, field: String::new() };
+        Self::new(429, "TooManyRequests", message).about(Details { causes: vec![cause], ..Details::default() })
+    }
+
+    /// 500: what is asked for cannot be done here, ever.
+    pub fn not_supported(message: &str) -> Self {
+        Self::new(500, "InternalError", message)
+    }
+
     /// 500: our own fault, or that of what we rely on.
     pub fn internal(message: impl std::fmt::Display) -> Self {
         let details = Details {
@@ -280,6 +291,13 @@ impl Status {
 /// Writes the `Status` that tells of a success, as for a deletion.
 pub fn success(details: &Details) -> Vec<u8> {
     document(&Document { status: "Success", details: Some(details), ..Document::default() })
+}
+
+/// Writes the `Status` that tells that something was made of which there is nothing to show, with its newline.
+pub fn created() -> Vec<u8> {
+    let mut text = document(&Document { status: "Success", code: 201, ..Document::default() });
+    text.push(b'\n');
+    text
 }
 
 /// The members of a Status in the order of upstream's text; the generated type writes another order.

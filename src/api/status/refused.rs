@@ -38,7 +38,9 @@ impl From<Rejected> for Status {
                 Self::invalid(details)
             }
             Rejected::Forbidden { key, message } => Self::forbidden(&key, &message),
-            Rejected::NoLeader { key, message } => later(Self::unavailable(message), &key),
+            Rejected::NotYet { key, message } | Rejected::NoLeader { key, message } => {
+                later(Self::unavailable(message), &key)
+            }
             Rejected::Unknown { key, message } => later(Self::timeout(&message), &key),
             Rejected::NoRoom { key, message } => {
                 Self::new(507, "InsufficientStorage", message).about(Details::of(&key))

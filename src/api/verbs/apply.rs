@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 
-use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, open, refused, shown, warn};
+use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, commit_new, open, refused, shown, warn};
 use crate::api::dispatch::Call;
 use crate::api::status::Status;
 use crate::api::{Api, body};
@@ -70,7 +70,7 @@ async fn commit(
     let status = object["status"].clone();
     write::to_store(key.kind, &mut object);
     let Some(entry) = entry else {
-        return api.handle.commit_for(user, Change::Create { key, object }, dry_run).await;
+        return commit_new(api, user, Change::Create { key, object }, dry_run).await;
     };
     let when = Precondition::unchanged(entry);
     if !part.is_status() {

@@ -32,7 +32,7 @@ pub struct Options {
     orphan_dependents: Option<bool>,
     uid: Option<String>,
     revision: Option<String>,
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 impl Options {
@@ -42,6 +42,11 @@ impl Options {
     /// 400, 415 or 422 for what cannot be read.
     pub fn parse(headers: &HeaderMap, params: &Params, bytes: &[u8]) -> Result<Self, Status> {
         let given = if bytes.is_empty() { Value::Null } else { body::options("DeleteOptions", headers, bytes)? };
+        Self::of(&given, params)
+    }
+
+    /// As [`Options::parse`], of options that are read already.
+    pub(super) fn of(given: &Value, params: &Params) -> Result<Self, Status> {
         if let Some(kind) = given["kind"].as_str().filter(|k| *k != "DeleteOptions") {
             let message = format!("invalid object: expected DeleteOptions, got {kind:?}");
             return Err(Status::bad_request(message));
@@ -69,7 +74,7 @@ impl Options {
     }
 
     /// Checks the client's preconditions against what is there, and turns all into the store's words.
-    fn against(&self, entry: &Entry) -> Result<DeleteOptions, Status> {
+    pub(super) fn against(&self, entry: &Entry) -> Result<DeleteOptions, Status> {
         let mut when = Precondition::default();
         if let Some(uid) = &self.uid {
             if uid.parse::<Uid>() != Ok(entry.uid) {
@@ -170,7 +175,7 @@ async fn commit_if_there(api: &Api, key: &Key, options: &Options) -> Result<Opti
 }
 
 /// Deletes what is shown, and looks again if something came between.
-async fn commit(api: &Api, key: &Key, options: &Options) -> Result<Committed, Status> {
+pub(super) async fn commit(api: &Api, key: &Key, options: &Options) -> Result<Committed, Status> {
     if key.kind == &NAMESPACE && IMMORTAL.contains(&key.name.as_str()) {
         return Err(Status::forbidden(key, "this namespace may not be deleted"));
     }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod delete;
+pub mod evict;
 pub mod read;
 pub mod review;
 pub mod write;

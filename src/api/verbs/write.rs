@@ -26,6 +26,9 @@ pub(super) const ATTEMPTS: usize = 20;
 /// How long a stale write waits for the change that made it so to be shown.
 pub(super) const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a new object waits for the cluster's feature level.
+const LEVEL_WITHIN: Duration = Duration::from_secs(3);
+
 /// How often a generated name is drawn anew because it is taken.
 const NAMES: usize = 8;
 
@@ -100,12 +103,25 @@ pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call)
         let key = Key::new(kind.stored(), namespace, name);
         write::to_store(kind, &mut written.object);
         let change = Change::Create { key, object: written.object };
-        match api.handle.commit_for(&call.user, change, options.dry_run).await {
+        match commit_new(api, &call.user, change, options.dry_run).await {
             Err(Rejected::AlreadyExists { .. }) if generated => {}
             answer => return Ok(warn(lens.object(StatusCode::CREATED, &answer?.entry), &written.warnings)),
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// Makes an object once all members can read it: a cluster that has just begun does not know its feature level for a moment.
+pub(super) async fn commit_new(api: &Api, user: &str, change: Change, dry_run: bool) -> Result<Committed, Rejected> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match api.handle.commit_for(user, change.clone(), dry_run).await {
+            Err(Rejected::NotYet { .. }) if begun.elapsed() < LEVEL_WITHIN => {
+                tokio::time::sleep(LEVEL_WITHIN / 30).await
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Replaces (PUT) or patches (PATCH) an object or a part of it.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod deployments;
+mod disruption;
 mod garbage;
 mod jobs;
 mod lost_nodes;

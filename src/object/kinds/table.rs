@@ -1,7 +1,9 @@
 //! Every served kind, by groups in the order in which upstream lists them, and in each by plural.
 
 use super::Kind;
-use super::Subresource::{Approval, Attach, EphemeralContainers, Exec, Log, PortForward, Proxy, Scale, Status};
+use super::Subresource::{
+    Approval, Attach, EphemeralContainers, Eviction, Exec, Log, PortForward, Proxy, Scale, Status,
+};
 
 macro_rules! kinds {
     (stored { $($name:ident = $kind:expr;)* } views { $($view:ident = $form:expr;)* }) => {
@@ -54,7 +56,7 @@ kinds! { stored {
         singular: "persistentvolume", short_names: &["pv"], namespaced: false, subresources: &[Status],
         is_shown_when_deleted: true, is_inert: true, definition: "io.k8s.api.core.v1.PersistentVolume", ..KIND };
     POD = Kind { group: "", version: "v1", kind: "Pod", plural: "pods", singular: "pod", short_names: &["po"],
-        categories: &["all"], subresources: &[Status, Log, Exec, Attach, PortForward, EphemeralContainers, Proxy],
+        categories: &["all"], subresources: &[Status, Log, Exec, Attach, PortForward, EphemeralContainers, Proxy, Eviction],
         is_shown_when_deleted: true,
         since: 1, definition: "io.k8s.api.core.v1.Pod", ..KIND };
     POD_TEMPLATE = Kind { group: "", version: "v1", kind: "PodTemplate", plural: "podtemplates",
@@ -120,7 +122,7 @@ kinds! { stored {
         definition: "io.k8s.api.networking.v1.ServiceCIDR", ..KIND };
     POD_DISRUPTION_BUDGET = Kind { group: "policy", version: "v1", kind: "PodDisruptionBudget",
         plural: "poddisruptionbudgets", singular: "poddisruptionbudget", short_names: &["pdb"],
-        subresources: &[Status], is_inert: true, definition: "io.k8s.api.policy.v1.PodDisruptionBudget", ..KIND };
+        subresources: &[Status], definition: "io.k8s.api.policy.v1.PodDisruptionBudget", ..KIND };
     CLUSTER_ROLE_BINDING = Kind { group: "rbac.authorization.k8s.io", version: "v1", kind: "ClusterRoleBinding",
         plural: "clusterrolebindings", singular: "clusterrolebinding", namespaced: false, is_inert: true,
         definition: "io.k8s.api.rbac.v1.ClusterRoleBinding", ..KIND };

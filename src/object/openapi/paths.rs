@@ -7,6 +7,7 @@ use crate::object::Kind;
 use crate::object::kinds::Subresource;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// Returns every path of `kind` with its operations. `shape` is the name of its schema.
@@ -32,11 +33,13 @@ pub(super) fn of(kind: &'static Kind, shape: &str) -> Vec<(String, Value)> {
             Subresource::Attach => ("attach", at("Attach")),
             Subresource::PortForward => ("portforward", at("Portforward")),
             Subresource::EphemeralContainers => ("ephemeralcontainers", at("Ephemeralcontainers")),
+            Subresource::Eviction => ("eviction", Place { shape: EVICTION, ..at("Eviction") }),
             Subresource::Proxy => ("proxy", at("Proxy")),
         };
         let path = format!("{one}/{name}");
         let operations = match subresource {
             Subresource::Log => vec![("get", log(&place))],
+            Subresource::Eviction => vec![("post", create(&place))],
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 vec![("get", connect("Get", &place)), ("post", connect("Post", &place))]
             }
@@ -87,6 +90,7 @@ impl Place<'_> {
         let tag = format!("{group}_{}", self.kind.version);
         let (group, version, kind) = match self.shape {
             SCALE => ("autoscaling", "v1", "Scale"),
+            EVICTION => ("policy", "v1", "Eviction"),
             _ => (self.kind.group, self.kind.version, self.kind.kind),
         };
         let operation = json!({

@@ -95,7 +95,7 @@ fn group_members(group: &str) -> Value {
 /// Returns the answer of `/api/v1` and `/apis/GROUP/VERSION`.
 pub fn resources(group: &str, version: &str) -> Value {
     let kinds = served(group, version);
-    let mut resources: Vec<Value> = kinds.flat_map(|k| resource(k)).collect();
+    let mut resources: Vec<Value> = kinds.flat_map(resource).collect();
     resources.extend(reviews(group, version).map(|r| {
         json!({
             "name": r.plural,
@@ -165,7 +165,7 @@ pub fn aggregated(core: bool) -> Value {
 
 fn aggregated_version(group: &str, version: &str) -> Value {
     let kinds = served(group, version);
-    let mut resources: Vec<_> = kinds.map(|k| aggregated_resource(k)).collect();
+    let mut resources: Vec<_> = kinds.map(aggregated_resource).collect();
     resources.extend(reviews(group, version).map(|r| {
         json!({
             "resource": r.plural,

@@ -18,6 +18,7 @@ use crate::object::write::Part;
 use crate::object::{Key, Kind, json};
 use crate::trust::User;
 
+use super::admission::Hooks;
 use super::custom::{self, Customs, Documents};
 use super::lists::Lists;
 use super::metrics::{self, MEASURED};
@@ -44,6 +45,7 @@ pub struct Api {
     pub(super) lists: Lists,
     openapi: OpenApi,
     pub(super) customs: Customs,
+    pub(super) hooks: Hooks,
     documents: Documents,
     pub(super) hub: Arc<Hub>,
     pub(super) shutdown: CancellationToken,
@@ -54,8 +56,10 @@ pub(super) struct Call {
     pub(super) head: Parts,
     pub(super) params: Params,
     pub(super) body: Body,
-    /// Who asks.
+    /// The name of who asks.
     pub(super) user: String,
+    /// Who asks.
+    pub(super) who: User,
 }
 
 impl Api {
@@ -84,6 +88,7 @@ impl Api {
             lists: Lists::default(),
             openapi: OpenApi::default(),
             customs: Customs::default(),
+            hooks: Hooks::default(),
             documents: Documents::default(),
             hub,
             shutdown,
@@ -116,8 +121,8 @@ impl Api {
             return Err(Status::no_impersonation(&String::from_utf8_lossy(name.as_bytes())));
         }
         let (who, is_admin) = (user, user.is_some_and(User::is_admin));
-        let user = user.map_or_else(String::new, |user| user.name.clone());
-        let call = Call { head, params, body, user };
+        let asker = user.cloned().unwrap_or_else(|| User { name: String::new(), groups: Vec::new() });
+        let call = Call { head, params, body, user: asker.name.clone(), who: asker };
         let kind = route.as_ref().and_then(custom::kind_of);
         let answer = self.dispatch(route.ok_or_else(Status::no_such_path)?, call, who, is_admin).await?;
         Ok(self.warn_of_version(kind, answer))
@@ -182,7 +187,7 @@ impl Api {
             Method::DELETE if writable && discovery::verbs(kind).contains(&"deletecollection") => {
                 let bytes = body::read(&call.head.headers, call.body).await?;
                 let (headers, params) = (&call.head.headers, &call.params);
-                delete::collection(self, kind, namespace.as_deref(), headers, params, &bytes).await
+                delete::collection(self, kind, namespace.as_deref(), headers, params, &bytes, &call.who).await
             }
             _ => Err(Status::method_not_allowed()),
         }
@@ -198,7 +203,7 @@ impl Api {
             Method::PUT | Method::PATCH => write::change(self, &key, Part::Spec, call).await,
             Method::DELETE => {
                 let bytes = body::read(&call.head.headers, call.body).await?;
-                delete::delete(self, &key, &call.head.headers, &call.params, &bytes).await
+                delete::delete(self, &key, &call.head.headers, &call.params, &bytes, &call.who).await
             }
             _ => Err(Status::method_not_allowed()),
         }

@@ -10,6 +10,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod admission;
 mod auth;
 mod body;
 mod custom;

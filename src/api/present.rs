@@ -61,7 +61,7 @@ impl Lens {
 
     /// Returns the rules by which objects of the kind are written.
     pub fn rules(&self) -> Rules<'_> {
-        self.version.as_ref().map_or(Rules::Known(self.kind), |version| Rules::Custom(version))
+        self.version.as_deref().map_or_else(|| Rules::from(self.kind), Rules::from)
     }
 
     /// Tells whether no more objects of the kind are made, since its definition is being deleted.
@@ -85,7 +85,7 @@ impl Lens {
 
     fn row(&self, object: &Value) -> Value {
         match &self.version {
-            Some(version) => table::of_cells(self.kind, custom::row(version, object, self.now), object, self.include),
+            Some(version) => table::of_cells(self.kind, &custom::row(version, object, self.now), object, self.include),
             None => table::row(self.kind, object, self.include, self.now),
         }
     }

@@ -15,4 +15,5 @@ mod kinds;
 mod refused;
 mod survives;
 mod watching;
+mod webhooks;
 mod workloads;

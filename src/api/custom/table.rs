@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    fn version(columns: Value) -> std::sync::Arc<Version> {
+    fn version(columns: &Value) -> std::sync::Arc<Version> {
         let crd = json!({"metadata": {"name": "widgets.table.example.com"}, "spec": {"group": "table.example.com", "scope": "Cluster",
             "names": {"plural": "widgets", "kind": "Widget"},
             "versions": [{"name": "v1", "served": true, "storage": true, "additionalPrinterColumns": columns}]}});
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn cells_are_as_their_type_asks() {
         let column = |kind: &str, path: &str| json!({"name": path, "type": kind, "jsonPath": path});
-        let version = version(json!([
+        let version = version(&json!([
             column("integer", ".spec.n"),
             column("number", ".spec.f"),
             column("string", ".spec.n"),
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn without_columns_there_are_name_and_age() {
-        let version = version(Value::Null);
+        let version = version(&Value::Null);
         let object = json!({"metadata": {"name": "a", "creationTimestamp": "1970-01-01T00:00:00Z"}});
         assert_eq!(json!(row(&version, &object, Wall::from_secs(60))), json!(["a", "60s"]));
         assert_eq!(columns(&version)[1]["name"], "Age");

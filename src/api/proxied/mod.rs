@@ -6,6 +6,8 @@
 mod carry;
 mod place;
 
+pub use place::find;
+
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use axum::http::request::Parts;

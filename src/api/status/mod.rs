@@ -112,6 +112,35 @@ impl Status {
         )
     }
 
+    /// What an admission webhook says that refuses. `reason` counts if it is one of upstream's.
+    pub fn refused_by_webhook(code: u16, reason: &str, message: String) -> Self {
+        const REASONS: [&str; 17] = [
+            "AlreadyExists",
+            "BadRequest",
+            "Conflict",
+            "Expired",
+            "Forbidden",
+            "Gone",
+            "InternalError",
+            "Invalid",
+            "MethodNotAllowed",
+            "NotAcceptable",
+            "NotFound",
+            "RequestEntityTooLarge",
+            "ServiceUnavailable",
+            "Timeout",
+            "TooManyRequests",
+            "Unauthorized",
+            "UnsupportedMediaType",
+        ];
+        Self::new(code, REASONS.into_iter().find(|known| *known == reason).unwrap_or_default(), message)
+    }
+
+    /// 500, in words that are whole already.
+    pub fn internal_error(message: String) -> Self {
+        Self::new(500, "InternalError", message)
+    }
+
     /// 409: refused as things are.
     pub fn not_now(why: String) -> Self {
         Self::new(409, "Conflict", why)

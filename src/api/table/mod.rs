@@ -197,7 +197,7 @@ pub fn row(kind: &'static Kind, object: &Value, include: Include, now: Wall) -> 
     let printer = printer(kind);
     let cells = (printer.cells)(object, now);
     debug_assert_eq!(cells.len(), printer.columns.len(), "a cell a column");
-    let mut row = of_cells(kind, cells, object, include);
+    let mut row = of_cells(kind, &cells, object, include);
     if kind == &crate::object::kinds::POD
         && let Some(conditions) = pods::row_conditions(object)
     {
@@ -207,7 +207,7 @@ pub fn row(kind: &'static Kind, object: &Value, include: Include, now: Wall) -> 
 }
 
 /// Makes a row of these cells.
-pub fn of_cells(kind: &'static Kind, cells: Vec<Value>, object: &Value, include: Include) -> Value {
+pub fn of_cells(kind: &'static Kind, cells: &[Value], object: &Value, include: Include) -> Value {
     let shown = match include {
         Include::None => Value::Null,
         Include::Metadata => partial_metadata(object),

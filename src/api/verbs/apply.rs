@@ -3,7 +3,8 @@
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 
-use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, commit_new, open, refused, shown, warn};
+use super::admitted::{Request, shown_options};
+use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, commit_new, open, shown, warn};
 use crate::api::dispatch::Call;
 use crate::api::status::Status;
 use crate::api::{Api, body};
@@ -26,6 +27,8 @@ pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Respo
     }
     let how = How { part, validation: options.validation, by: options.by(part), force: params.flag("force") };
     let bytes = body::read(headers, call.body).await?;
+    let shown_options = shown_options("PatchOptions", options.dry_run, params.text("fieldManager"));
+    let request = Request { api, lens: &lens, who: &call.who, options: &options, shown_options: &shown_options };
     let mut snapshots = api.handle.snapshots();
     for _ in 0..ATTEMPTS {
         let snapshot = snapshots.borrow_and_update().clone();
@@ -37,7 +40,7 @@ pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Respo
         if current.is_none() {
             open(&lens)?;
         }
-        let written = write::apply(lens.rules(), key, current.as_ref(), &bytes, how).map_err(|e| refused(e, key))?;
+        let written = request.applied(key, current.as_ref(), &bytes, how).await?;
         if let (Some(entry), Some(revision)) = (entry, written.revision)
             && revision != entry.revision
         {

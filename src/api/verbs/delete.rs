@@ -14,8 +14,10 @@ use crate::ids::{Revision, Uid};
 use crate::object::kinds::NAMESPACE;
 use crate::object::{Key, Kind};
 use crate::store::{Change, Committed, DeleteOptions, Entry, Precondition, Propagation, Rejected};
+use crate::trust::User;
 
-use super::write::{ATTEMPTS, SHOWN_WITHIN};
+use super::admitted::deleted;
+use super::write::{ATTEMPTS, SHOWN_WITHIN, warn};
 
 /// How many deletions of a collection are under way at once, so that they share a write to disk.
 const AT_ONCE: usize = 32;
@@ -131,16 +133,18 @@ pub async fn delete(
     headers: &HeaderMap,
     params: &Params,
     bytes: &[u8],
+    who: &User,
 ) -> Result<Response<Body>, Status> {
     let lens = api.lens(key.kind, headers, params)?;
     let options = Options::parse(headers, params, bytes)?;
-    let committed = commit(api, &key.stored(), &options).await?;
+    let (committed, warnings) = commit(api, &key.stored(), &options, who).await?;
     if committed.removed && !key.kind.is_shown_when_deleted {
         let details = Details { uid: committed.entry.uid.to_string(), ..Details::of(key) };
-        return Ok(present::document(lens.form(), StatusCode::OK, status::success(&details)));
+        return Ok(warn(present::document(lens.form(), StatusCode::OK, status::success(&details)), &warnings));
     }
     let waits = !committed.removed && options.orphan_dependents == Some(false);
-    Ok(lens.object(if waits { StatusCode::ACCEPTED } else { StatusCode::OK }, &committed.entry))
+    let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok(warn(lens.object(code, &committed.entry), &warnings))
 }
 
 /// Deletes all objects of a kind that match; answers with their list.
@@ -154,28 +158,35 @@ pub async fn collection(
     headers: &HeaderMap,
     params: &Params,
     bytes: &[u8],
+    who: &User,
 ) -> Result<Response<Body>, Status> {
     let lens = api.lens(kind, headers, params)?;
     let options = Options::parse(headers, params, bytes)?;
     let filter = Filter::with(kind, lens.selectable(), params)?;
     let snapshot = api.handle.snapshot();
     let entries: Vec<_> = snapshot.list(kind.stored(), namespace).filter(|e| filter.matches(e)).cloned().collect();
-    let deletions: Vec<_> = entries.iter().map(|entry| commit_if_there(api, &entry.key, &options)).collect();
+    let keys: Vec<Key> = entries.iter().map(|e| Key { kind: kind.stored(), ..e.key.clone() }).collect();
+    let deletions: Vec<_> = keys.iter().map(|key| commit_if_there(api, key, &options, who)).collect();
     let deleted: Vec<_> = futures_util::stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
     let meta = ListMeta { revision: api.handle.snapshot().revision(), ..ListMeta::default() };
     Ok(lens.list(&meta, deleted.iter().flatten().map(|c| &*c.entry)))
 }
 
 /// What is gone meanwhile is deleted enough.
-async fn commit_if_there(api: &Api, key: &Key, options: &Options) -> Result<Option<Committed>, Status> {
-    match commit(api, key, options).await {
+async fn commit_if_there(api: &Api, key: &Key, options: &Options, who: &User) -> Result<Option<Committed>, Status> {
+    match commit(api, key, options, who).await {
         Err(status) if status.code == 404 => Ok(None),
-        other => other.map(Some),
+        other => other.map(|(committed, _)| Some(committed)),
     }
 }
 
 /// Deletes what is shown, and looks again if something came between.
-pub(super) async fn commit(api: &Api, key: &Key, options: &Options) -> Result<Committed, Status> {
+pub(super) async fn commit(
+    api: &Api,
+    key: &Key,
+    options: &Options,
+    who: &User,
+) -> Result<(Committed, Vec<String>), Status> {
     if key.kind == &NAMESPACE && IMMORTAL.contains(&key.name.as_str()) {
         return Err(Status::forbidden(key, "this namespace may not be deleted"));
     }
@@ -184,10 +195,11 @@ pub(super) async fn commit(api: &Api, key: &Key, options: &Options) -> Result<Co
         let snapshot = snapshots.borrow_and_update().clone();
         let entry = snapshot.get(key).ok_or_else(|| Status::not_found(key))?;
         let change = Change::Delete { key: key.clone(), options: options.against(entry)? };
+        let warnings = deleted(api, key, who, options.dry_run, &entry.value()).await?;
         match api.handle.commit(change, options.dry_run).await {
             // Another change, perhaps another deletion, is accepted and not shown yet.
             Err(Rejected::Stale { .. }) => drop(tokio::time::timeout(SHOWN_WITHIN, snapshots.changed()).await),
-            other => return other.map_err(Status::from),
+            other => return other.map(|committed| (committed, warnings)).map_err(Status::from),
         }
     }
     Err(Status::modified(key))

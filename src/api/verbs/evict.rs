@@ -46,7 +46,7 @@ pub async fn evict(api: &Api, key: &Key, call: Call) -> Result<Response<Body>, S
         };
         match spent {
             Ok(()) => {
-                delete::commit(api, key, &options).await?;
+                delete::commit(api, key, &options, &call.who).await?;
                 return Ok(present::with_type(StatusCode::CREATED, "application/json", status::created()));
             }
             // Somebody else has evicted meanwhile, by this budget.

@@ -1,5 +1,6 @@
 //! What can be done with objects.
 
+pub mod admitted;
 pub mod apply;
 pub mod delete;
 pub mod evict;

@@ -10,13 +10,14 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use serde_json::Value;
 
+use super::admitted::{Request, shown_options};
 use crate::api::dispatch::Call;
 use crate::api::params::Params;
 use crate::api::present::{self, Lens};
 use crate::api::status::{Cause, Details, Status};
 use crate::api::{Api, body, now};
 use crate::object::patch::PatchType;
-use crate::object::write::{self, By, FieldValidation, Part, WriteError, Written};
+use crate::object::write::{self, By, FieldValidation, Part, Rules, WriteError, Written};
 use crate::object::{Key, Kind, json, validation};
 use crate::store::{Change, Committed, Precondition, Rejected};
 
@@ -36,7 +37,7 @@ const NAMES: usize = 8;
 const MAX_MANAGER: usize = 128;
 
 /// The options that all writes share.
-pub(super) struct Options {
+pub(in crate::api) struct Options {
     pub(super) dry_run: bool,
     pub(super) validation: FieldValidation,
     /// Who writes, for the object's managed fields.
@@ -93,11 +94,11 @@ pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call)
     let options = Options::parse("CreateOptions", headers, params)?;
     let bytes = body::read(headers, call.body).await?;
     let media = body::media_type(headers);
+    let shown_options = shown_options("CreateOptions", options.dry_run, params.text("fieldManager"));
+    let request = Request { api, lens: &lens, who: &call.who, options: &options, shown_options: &shown_options };
     for attempt in 1.. {
         let suffix = write::suffix(SysRng.try_next_u64().map_err(Status::internal)?);
-        let written = write::create(lens.rules(), namespace, &bytes, &media, options.validation, &suffix);
-        let mut written = written.map_err(|e| refused(e, &Key::new(kind, namespace, "")))?;
-        write::note(lens.rules(), None, &mut written.object, &options.by(Part::Spec));
+        let mut written = request.created(namespace, &bytes, &media, &suffix).await?;
         let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
         let generated = attempt < NAMES && name.ends_with(&suffix);
         let key = Key::new(kind.stored(), namespace, name);
@@ -143,18 +144,14 @@ pub async fn change(api: &Api, key: &Key, part: Part, call: Call) -> Result<Resp
         return Err(Status::invalid_options("PatchOptions", "force", message));
     }
     let bytes = body::read(headers, call.body).await?;
-    let compute = |current: &Value| {
-        let mut written = match form {
-            Some(form) => write::patch(lens.rules(), current, &bytes, form, part, options.validation),
-            None => write::update(lens.rules(), current, &bytes, &media, part, options.validation),
-        }?;
-        // A status is a register of its own, into which nothing else goes.
-        if !part.is_status() {
-            write::note(lens.rules(), Some(current), &mut written.object, &options.by(part));
-        }
-        Ok(written)
+    let compute = |rules: Rules<'_>, current: &Value| match form {
+        Some(form) => write::patch(rules, current, &bytes, form, part, options.validation),
+        None => write::update(rules, current, &bytes, &media, part, options.validation),
     };
-    let (committed, warnings) = modify(api, &call.user, &lens, key, part, options.dry_run, compute).await?;
+    let kind = if form.is_some() { "PatchOptions" } else { "UpdateOptions" };
+    let shown_options = shown_options(kind, options.dry_run, params.text("fieldManager"));
+    let request = Request { api, lens: &lens, who: &call.who, options: &options, shown_options: &shown_options };
+    let (committed, warnings) = modify(&request, key, part, compute).await?;
     Ok(warn(shown(&lens, part, StatusCode::OK, &committed), &warnings))
 }
 
@@ -186,19 +183,17 @@ fn patch_type(media: &str) -> Result<PatchType, Status> {
 /// Changes an object by computing it anew from what is shown, until nothing comes between. A client that names a
 /// revision is told when it is not the object's; one that does not never notices.
 async fn modify(
-    api: &Api,
-    user: &str,
-    lens: &Lens,
+    request: &Request<'_>,
     key: &Key,
     part: Part,
-    dry_run: bool,
-    compute: impl Fn(&Value) -> Result<Written, WriteError>,
+    compute: impl Fn(Rules<'_>, &Value) -> Result<Written, WriteError>,
 ) -> Result<(Committed, Vec<String>), Status> {
+    let Request { api, lens, who, options, .. } = request;
     let mut snapshots = api.handle.snapshots();
     for _ in 0..ATTEMPTS {
         let snapshot = snapshots.borrow_and_update().clone();
         let entry = snapshot.get(&key.stored()).ok_or_else(|| Status::not_found(key))?;
-        let written = compute(&lens.value(entry)).map_err(|e| refused(e, key))?;
+        let written = request.changed(key, part, &lens.value(entry), &compute).await?;
         if written.revision.is_some_and(|r| r != entry.revision) {
             break;
         }
@@ -210,7 +205,7 @@ async fn modify(
             }
             Part::Status | Part::Approval => Change::Status { key, status: object["status"].take(), when },
         };
-        match api.handle.commit_for(user, change, dry_run).await {
+        match api.handle.commit_for(&who.name, change, options.dry_run).await {
             Ok(committed) => return Ok((committed, written.warnings)),
             // What came between may be accepted but not durable yet, hence not shown: wait for it, if only for a
             // while. Then the object is looked at again.

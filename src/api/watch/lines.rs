@@ -54,7 +54,7 @@ impl Line {
                 lens.write_entry(out, entry, columns);
             }
             Self::Object { entry, revision, .. } => {
-                lens.write_object(out, &at_revision(lens.value(entry), *revision), columns)
+                lens.write_object(out, &at_revision(lens.value(entry), *revision), columns);
             }
             Self::Bookmark { revision, initial_end } => {
                 lens.write_object(out, &bookmark(lens.kind(), *revision, *initial_end), columns);

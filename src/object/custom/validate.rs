@@ -129,7 +129,7 @@ impl Found {
         let (value, float) = (number.to_string(), number.as_f64().unwrap_or_default());
         match rules.minimum {
             Some((least, true)) if float <= least => {
-                self.invalid(path, &value, &format!("should be greater than {least}"))
+                self.invalid(path, &value, &format!("should be greater than {least}"));
             }
             Some((least, false)) if float < least => {
                 self.invalid(path, &value, &format!("should be greater than or equal to {least}"));
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn told(schema: Value, value: Value) -> Vec<String> {
+    fn told(schema: &Value, value: &Value) -> Vec<String> {
         let schema = json!({"type": "object", "properties": {"spec": schema}});
         validate(&json!({"spec": value}), &Schema::of(&schema)).iter().map(ToString::to_string).collect()
     }
@@ -423,34 +423,34 @@ mod tests {
                 "<nil>: Invalid value: \"\": \"spec\" must not validate the schema (not)",
             ),
         ] {
-            assert_eq!(told(schema, value), [fault]);
+            assert_eq!(told(&schema, &value), [fault]);
         }
     }
 
     #[test]
     fn of_several_schemas_the_right_number_must_fit() {
         let one = json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
-        assert_eq!(told(one.clone(), json!({"a": 1})), Vec::<String>::new());
-        let none = told(one.clone(), json!({}));
+        assert_eq!(told(&one, &json!({"a": 1})), Vec::<String>::new());
+        let none = told(&one, &json!({}));
         assert_eq!(
             none[0],
             "<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). Found none valid"
         );
         assert_eq!(none[1], "spec.a: Required value");
-        let two = told(one, json!({"a": 1, "b": 1}));
+        let two = told(&one, &json!({"a": 1, "b": 1}));
         assert!(two[0].ends_with("Found 2 valid alternatives"), "{two:?}");
         let any = json!({"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]});
-        assert!(told(any.clone(), json!({"b": 1})).is_empty());
-        assert!(told(any, json!({}))[0].contains("(anyOf)"));
+        assert!(told(&any, &json!({"b": 1})).is_empty());
+        assert!(told(&any, &json!({}))[0].contains("(anyOf)"));
         let all = json!({"type": "object", "allOf": [{"required": ["a"]}, {"required": ["b"]}]});
-        assert!(told(all, json!({"a": 1}))[0].ends_with("must validate all the schemas (allOf)"));
+        assert!(told(&all, &json!({"a": 1}))[0].ends_with("must validate all the schemas (allOf)"));
     }
 
     #[test]
     fn what_may_be_null_may_be_null() {
-        assert!(told(json!({"type": "string", "nullable": true}), json!(null)).is_empty());
-        assert!(told(json!({"x-kubernetes-int-or-string": true}), json!("80%")).is_empty());
-        assert!(told(json!({"type": "number"}), json!(3)).is_empty());
-        assert!(told(json!({"type": "integer"}), json!(3.0)).is_empty());
+        assert!(told(&json!({"type": "string", "nullable": true}), &json!(null)).is_empty());
+        assert!(told(&json!({"x-kubernetes-int-or-string": true}), &json!("80%")).is_empty());
+        assert!(told(&json!({"type": "number"}), &json!(3)).is_empty());
+        assert!(told(&json!({"type": "integer"}), &json!(3.0)).is_empty());
     }
 }

@@ -151,7 +151,7 @@ kinds! { stored {
         is_shown_when_deleted: true, is_inert: true, definition: "io.k8s.api.storage.v1.VolumeAttachment", ..KIND };
     MUTATING_WEBHOOK_CONFIGURATION = Kind { group: "admissionregistration.k8s.io", version: "v1",
         kind: "MutatingWebhookConfiguration", plural: "mutatingwebhookconfigurations",
-        singular: "mutatingwebhookconfiguration", categories: &["api-extensions"], namespaced: false, is_inert: true,
+        singular: "mutatingwebhookconfiguration", categories: &["api-extensions"], namespaced: false,
         definition: "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration", ..KIND };
     VALIDATING_ADMISSION_POLICY = Kind { group: "admissionregistration.k8s.io", version: "v1",
         kind: "ValidatingAdmissionPolicy", plural: "validatingadmissionpolicies",
@@ -165,7 +165,7 @@ kinds! { stored {
     VALIDATING_WEBHOOK_CONFIGURATION = Kind { group: "admissionregistration.k8s.io", version: "v1",
         kind: "ValidatingWebhookConfiguration", plural: "validatingwebhookconfigurations",
         singular: "validatingwebhookconfiguration", categories: &["api-extensions"], namespaced: false,
-        is_inert: true, definition: "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration", ..KIND };
+        definition: "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration", ..KIND };
     CUSTOM_RESOURCE_DEFINITION = Kind { group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition",
         plural: "customresourcedefinitions", singular: "customresourcedefinition", short_names: &["crd", "crds"],
         categories: &["api-extensions"], namespaced: false, subresources: &[Status],

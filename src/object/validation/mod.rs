@@ -11,6 +11,7 @@ pub mod names;
 mod pod;
 mod selector;
 mod service;
+mod webhooks;
 
 use serde_json::Value;
 
@@ -91,6 +92,8 @@ fn judge(kind: &'static Kind, root: &Field<'_>, causes: &mut Causes) {
         k if *k == kinds::CONFIG_MAP => config::config_map(root, causes),
         k if *k == kinds::SECRET => config::secret(root, causes),
         k if *k == kinds::CUSTOM_RESOURCE_DEFINITION => extensions::definition(root, causes),
+        k if *k == kinds::MUTATING_WEBHOOK_CONFIGURATION => webhooks::configuration(root, true, causes),
+        k if *k == kinds::VALIDATING_WEBHOOK_CONFIGURATION => webhooks::configuration(root, false, causes),
         k if *k == kinds::NODE => cluster::node(root, causes),
         k if *k == kinds::LEASE => cluster::lease(root, causes),
         k if *k == kinds::ENDPOINT_SLICE => cluster::endpoint_slice(root, causes),

@@ -101,7 +101,7 @@ pub fn create<'a>(
 /// # Errors
 /// [`WriteError`], in upstream's words.
 pub fn create_value(kind: &'static Kind, namespace: &str, object: Value) -> Result<Written, WriteError> {
-    let rules = Rules::Known(kind);
+    let rules = Rules::from(kind);
     let raw = Raw::from(object);
     decode::check_kind(&rules.target(Part::Spec), &raw).map_err(WriteError::BadRequest)?;
     let (object, faults) = rules.typed(Part::Spec, raw).map_err(WriteError::BadRequest)?;
@@ -251,7 +251,7 @@ fn changed(rules: Rules<'_>, current: &Value, mut new: Value, part: Part) -> Res
                 set(spec, "ephemeralContainers", containers);
             }
             rules.complete(&mut after);
-            let causes = validation::on_ephemeral_containers(&after, current);
+            let causes = rules.on_ephemeral_containers(&after, current);
             WriteError::invalid(kind, &after, causes)?;
             Ok(after)
         }

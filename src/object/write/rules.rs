@@ -11,50 +11,47 @@ use crate::object::raw::Raw;
 use crate::object::validation::{self, Cause};
 use crate::object::{Kind, defaults};
 
-/// By which rules an object is written.
+/// By which rules an object is written: those of a kind of the table, or those of a version of a kind that users define.
 #[derive(Clone, Copy, Debug)]
-pub enum Rules<'a> {
-    /// A kind of the table.
-    Known(&'static Kind),
-    /// A version of a kind that users define.
-    Custom(&'a Version),
+pub struct Rules<'a> {
+    kind: &'static Kind,
+    version: Option<&'a Version>,
+    /// Whether it is left to somebody else to judge what is made.
+    lenient: bool,
 }
 
 impl From<&'static Kind> for Rules<'_> {
     fn from(kind: &'static Kind) -> Self {
-        Self::Known(kind)
+        Self { kind, version: None, lenient: false }
     }
 }
 
 impl<'a> From<&'a Version> for Rules<'a> {
     fn from(version: &'a Version) -> Self {
-        Self::Custom(version)
+        Self { kind: version.kind, version: Some(version), lenient: false }
     }
 }
 
 impl<'a> Rules<'a> {
+    /// Returns rules that do not judge what is made: it will be written once more.
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Self { lenient: true, ..self }
+    }
+
     /// Returns the kind.
     pub fn kind(self) -> &'static Kind {
-        match self {
-            Self::Known(kind) => kind,
-            Self::Custom(version) => version.kind,
-        }
+        self.kind
     }
 
     /// Returns the rules of what is stored, if that is in another form.
     pub(super) fn stored(self) -> Self {
-        match self {
-            Self::Known(kind) => Self::Known(kind.stored()),
-            Self::Custom(_) => self,
-        }
+        Self { kind: self.kind.stored(), ..self }
     }
 
     /// Returns a definition's schema.
     pub(super) fn schema(self) -> Option<&'a Schema> {
-        match self {
-            Self::Known(_) => None,
-            Self::Custom(version) => Some(&version.schema),
-        }
+        self.version.map(|version| &version.schema)
     }
 
     pub(super) fn target(self, part: Part) -> Target {
@@ -66,23 +63,20 @@ impl<'a> Rules<'a> {
 
     /// Gives what a client sent the types of `part`; also returns the faults.
     pub(super) fn typed(self, part: Part, raw: Raw) -> Result<(Value, Vec<String>), String> {
-        match self {
-            Self::Custom(version) if part != Part::Scale => typed(version, raw),
+        match self.version {
+            Some(version) if part != Part::Scale => typed(version, raw),
             _ => decode::typed(&self.target(part), raw),
         }
     }
 
     /// Returns the Scale of an object.
     pub fn scale(self, object: &Value) -> Value {
-        match self {
-            Self::Known(_) => scale::scale(object),
-            Self::Custom(version) => version.scale(object),
-        }
+        self.version.map_or_else(|| scale::scale(object), |version| version.scale(object))
     }
 
     /// Returns `current` with the replica count of a Scale.
     pub(super) fn scaled(self, current: &Value, new: &Value) -> Result<Value, WriteError> {
-        let Self::Custom(version) = self else { return scale::apply(current, new) };
+        let Some(version) = self.version else { return scale::apply(current, new) };
         let replicas = scale::replicas(current, new)?;
         let mut after = current.clone();
         let path = version.scale.as_ref().map_or("", |scale| &scale.wanted);
@@ -94,7 +88,7 @@ impl<'a> Rules<'a> {
 
     /// Returns what a Scale that is applied says of the object.
     pub(super) fn of_scale(self, given: &Value) -> Value {
-        let Self::Custom(version) = self else { return scale::as_object(self.kind(), given) };
+        let Some(version) = self.version else { return scale::as_object(self.kind(), given) };
         let kind = version.kind;
         let name = |field: &str| given["metadata"][field].clone();
         let mut object = json!({"apiVersion": kind.api_version(), "kind": kind.kind,
@@ -105,15 +99,15 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn complete(self, object: &mut Value) {
-        match self {
-            Self::Known(kind) => defaults::apply(kind, object),
-            Self::Custom(version) => version.complete(object),
+        match self.version {
+            None => defaults::apply(self.kind, object),
+            Some(version) => version.complete(object),
         }
     }
 
     pub(super) fn carry_over(self, new: &mut Value, current: &Value) {
-        if let Self::Known(kind) = self {
-            defaults::carry_over(kind, new, current);
+        if self.version.is_none() {
+            defaults::carry_over(self.kind, new, current);
         }
     }
 
@@ -128,8 +122,11 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn on_create(self, object: &Value) -> Vec<Cause> {
+        if self.lenient {
+            return Vec::new();
+        }
         let mut causes = validation::on_create(self.kind(), object);
-        if let Self::Custom(version) = self {
+        if let Some(version) = self.version {
             causes.extend(custom::validate(object, &version.schema));
             causes.extend(replicas(version, object));
         }
@@ -137,17 +134,27 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn on_update(self, new: &Value, old: &Value) -> Vec<Cause> {
+        if self.lenient {
+            return Vec::new();
+        }
         let mut causes = validation::on_update(self.kind(), new, old);
-        if let Self::Custom(version) = self {
+        if let Some(version) = self.version {
             causes.extend(newly_wrong(version, new, old));
             causes.extend(replicas(version, new));
         }
         causes
     }
 
+    pub(super) fn on_ephemeral_containers(self, new: &Value, old: &Value) -> Vec<Cause> {
+        if self.lenient { Vec::new() } else { validation::on_ephemeral_containers(new, old) }
+    }
+
     pub(super) fn on_status(self, new: &Value, old: &Value) -> Vec<Cause> {
+        if self.lenient {
+            return Vec::new();
+        }
         let mut causes = validation::on_status(self.kind(), new, old);
-        if let Self::Custom(version) = self {
+        if let Some(version) = self.version {
             causes.extend(newly_wrong(version, new, old));
         }
         causes

@@ -107,7 +107,7 @@ fn conversion(conversion: &Field<'_>, causes: &mut Causes) {
             }
         }
         "Webhook" => {
-            causes.invalid(&strategy, "conversion by a webhook is not supported by this server: only \"None\" is")
+            causes.invalid(&strategy, "conversion by a webhook is not supported by this server: only \"None\" is");
         }
         "" => causes.required(&strategy, ""),
         _ => causes.not_supported(&strategy, &["None", "Webhook"]),

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::object::{defaults, kinds, validation};
 
+/// What a test does to an object that is valid.
+type Edit = fn(&mut Value);
+
 fn definition() -> Value {
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "widgets.example.com"},
@@ -19,10 +22,10 @@ fn told(edit: impl Fn(&mut Value)) -> Vec<String> {
     validation::on_create(&kinds::CUSTOM_RESOURCE_DEFINITION, &crd).iter().map(ToString::to_string).collect()
 }
 
-fn of_schema(schema: Value) -> Vec<String> {
+fn of_schema(schema: &Value) -> Vec<String> {
     told(|crd| {
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"] =
-            schema.clone()
+            schema.clone();
     })
 }
 
@@ -42,7 +45,7 @@ fn a_plain_definition_is_valid_and_completed() {
 
 #[test]
 fn names_and_versions_are_looked_at() {
-    let table: &[(fn(&mut Value), &str)] = &[
+    let table: &[(Edit, &str)] = &[
         (
             |c| c["metadata"]["name"] = json!("x.example.com"),
             "metadata.name: Invalid value: \"x.example.com\": must be spec.names.plural+\".\"+spec.group",
@@ -71,14 +74,14 @@ fn names_and_versions_are_looked_at() {
         (
             |c| {
                 c["spec"]["versions"][0]["subresources"] =
-                    json!({"scale": {"specReplicasPath": ".x", "statusReplicasPath": ".status.n"}})
+                    json!({"scale": {"specReplicasPath": ".x", "statusReplicasPath": ".status.n"}});
             },
             "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".x\": should be a json path under .spec",
         ),
         (
             |c| {
                 c["spec"]["versions"][0]["additionalPrinterColumns"] =
-                    json!([{"name": "A", "type": "text", "jsonPath": ".spec.a"}])
+                    json!([{"name": "A", "type": "text", "jsonPath": ".spec.a"}]);
             },
             "spec.versions[0].additionalPrinterColumns[0].type: Unsupported value: \"text\": supported values: \"boolean\", \"date\", \"integer\", \"number\", \"string\"",
         ),
@@ -145,14 +148,14 @@ fn schemas_must_be_structural() {
         ),
         (json!({"type": "string", "$ref": "#/x"}), "$ref: Forbidden: $ref is not supported"),
     ] {
-        assert_eq!(of_schema(schema), [format!("{at}.{fault}")]);
+        assert_eq!(of_schema(&schema), [format!("{at}.{fault}")]);
     }
     assert!(
-        of_schema(json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}))
+        of_schema(&json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}))
             .is_empty()
     );
-    assert!(of_schema(json!({"x-kubernetes-preserve-unknown-fields": true})).is_empty());
-    let bad = of_schema(json!({"type": "string", "pattern": "("}));
+    assert!(of_schema(&json!({"x-kubernetes-preserve-unknown-fields": true})).is_empty());
+    let bad = of_schema(&json!({"type": "string", "pattern": "("}));
     assert!(bad[0].contains("must be a valid regular expression, but isn't"), "{bad:?}");
 }
 

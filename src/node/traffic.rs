@@ -1,4 +1,4 @@
-//! Keeps EndpointSlices and routes in step with Services and pods.
+//! Keeps EndpointSlices, Endpoints and routes in step with Services and pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,8 @@ impl Node {
     }
 
     fn refresh_slices(&mut self, now: Now, service: &Key) {
-        let wanted = self.slices_of(service);
+        let mut wanted = self.slices_of(service);
+        wanted.extend(routing::endpoints(self.store.snapshot(), service, &wanted));
         let keys: BTreeSet<Key> = wanted.iter().filter_map(Key::of).collect();
         let before = self.traffic.slices.remove(service).unwrap_or_default();
         for gone in before.difference(&keys) {

@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod balance;
+mod endpoints;
 mod project;
 pub mod router;
 pub mod routes;
@@ -23,6 +24,7 @@ mod fixtures;
 
 pub use answer::{Answer, Question, answer};
 pub use balance::Balancer;
+pub use endpoints::endpoints;
 pub use router::{Config, Router, routes};
 pub use routes::Routes;
 pub use slices::{affected, endpoint_slices};

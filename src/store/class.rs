@@ -11,7 +11,7 @@
 //! | status of a Pod or Node by its kubelet | observation | register (uid, node) |
 //! | status by a client | told | register a field, conditions by type |
 //! | Events | ephemeral | memory |
-//! | our EndpointSlices, Leases in kube-node-lease | projection | memory |
+//! | our EndpointSlices and Endpoints, Leases in kube-node-lease | projection | memory |
 //!
 //! A node name that a pod is *created* with is intent: its user asked for it, and it must not arrive after the pod.
 
@@ -21,7 +21,7 @@ use crate::object::{Key, Kind, defaults, kinds};
 
 use super::change::Author;
 
-/// The label that tells who keeps an EndpointSlice.
+/// The label that tells who keeps an EndpointSlice, or Endpoints.
 pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of that label on slices that are projections.
 pub const MANAGER: &str = "skein.dev";
@@ -74,7 +74,7 @@ pub fn of_object(key: &Key, object: Option<&Value>) -> Class {
 /// Tells whether every node computes the object for itself (rules, 20). `managed_by`: its label [`MANAGED_BY`].
 pub fn is_projection(key: &Key, managed_by: Option<&str>) -> bool {
     *key.kind == kinds::LEASE && key.namespace == NODE_LEASES
-        || *key.kind == kinds::ENDPOINT_SLICE && managed_by == Some(MANAGER)
+        || (*key.kind == kinds::ENDPOINT_SLICE || *key.kind == kinds::ENDPOINTS) && managed_by == Some(MANAGER)
 }
 
 /// Returns the class of a status, `None` if `author` has no say in it.

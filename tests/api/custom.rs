@@ -469,3 +469,25 @@ async fn rules_that_are_not_enforced_are_told() {
     assert_eq!(code, 201);
     assert!(warnings[0].contains("x-kubernetes-validations are kept, and not enforced"), "{warnings:?}");
 }
+
+#[tokio::test]
+async fn a_large_definition_is_one_value_and_a_broken_one_breaks_no_other() {
+    let cluster = defined().await;
+    let (mut large, _) = fixture();
+    let fields: serde_json::Map<String, Value> =
+        (0..12_000).map(|n| (format!("field{n}"), json!({"type": "string", "description": "One of many."}))).collect();
+    large["metadata"]["name"] = json!("giants.large.example.com");
+    large["spec"]["group"] = json!("large.example.com");
+    large["spec"]["names"] = json!({"plural": "giants", "kind": "Giant"});
+    large["spec"]["versions"] = json!([{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+        "type": "object", "properties": {"spec": {"type": "object", "properties": fields}, "$ref": {"type": "string"}}}}}]);
+    cluster.create(DEFINITIONS, &large).await;
+    let index = cluster.get("/openapi/v3").await.1;
+    for group in ["large.example.com", "example.com"] {
+        let url = index["paths"][format!("apis/{group}/v1")]["serverRelativeURL"].as_str().expect("a URL");
+        let document = cluster.get(url).await.1;
+        assert!(document["paths"].as_object().expect("paths").len() > 2, "{group}");
+    }
+    let giant = json!({"apiVersion": "large.example.com/v1", "kind": "Giant", "metadata": {"name": "a"}, "spec": {"field7": "x"}});
+    cluster.create("/apis/large.example.com/v1/namespaces/default/giants", &giant).await;
+}

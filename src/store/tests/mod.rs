@@ -5,6 +5,7 @@
 
 mod conflicts;
 mod cron;
+mod custom;
 mod delete;
 mod displaced;
 mod durability;

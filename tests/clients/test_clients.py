@@ -479,6 +479,8 @@ class Consistency(unittest.TestCase):
         testnet("cut", "n1,n2/n3")
         try:
             eventually("n3 to see that it is alone", lambda: ready_nodes("n3") == {"n3"}, seconds=15)
+            # Only of a partition in which somebody was lost is told.
+            time.sleep(8)
             merge = "application/merge-patch+json"
             for node, data in (("n1", {"a": "1", "zero": "from-a"}), ("n3", {"b": "1", "zero": "from-b"})):
                 self.assertEqual(asked(node, "PATCH", f"{self.maps}/shared", {"data": data}, merge)[0], 200)

@@ -75,29 +75,29 @@ mod tests {
     use crate::object::validation::on_ephemeral_containers;
     use crate::object::{defaults, kinds};
 
-    fn pod(ephemeral: Value) -> Value {
+    fn pod(ephemeral: &Value) -> Value {
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
             "spec": {"containers": [{"name": "web", "image": "web:1"}], "ephemeralContainers": ephemeral}});
         defaults::apply(&kinds::POD, &mut pod);
         pod
     }
 
-    fn causes(new: Value, old: Value) -> Vec<String> {
+    fn causes(new: &Value, old: &Value) -> Vec<String> {
         on_ephemeral_containers(&pod(new), &pod(old)).iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
     }
 
     #[test]
     fn they_can_be_added_and_nothing_else() {
         let look = json!({"name": "look", "image": "web:1", "targetContainerName": "web"});
-        assert_eq!(causes(json!([look]), json!([])), [""; 0]);
-        let removed = causes(json!([]), json!([look]));
+        assert_eq!(causes(&json!([look]), &json!([])), [""; 0]);
+        let removed = causes(&json!([]), &json!([look]));
         assert_eq!(
             removed,
             [r#"spec.ephemeralContainers: Forbidden: existing ephemeral containers "look" may not be removed"#
                 .to_owned()
                 + "\n"]
         );
-        let changed = causes(json!([{"name": "look", "image": "web:2"}]), json!([look]));
+        let changed = causes(&json!([{"name": "look", "image": "web:2"}]), &json!([look]));
         assert!(changed[0].contains("may not be changed"), "{changed:?}");
     }
 
@@ -105,7 +105,7 @@ mod tests {
     fn what_is_a_service_or_lasts_is_refused() {
         let bad = json!([{"name": "look", "image": "web:1", "ports": [{"containerPort": 80}], "targetContainerName": "nope",
             "resources": {"limits": {"cpu": "1"}}}]);
-        let found = causes(bad, json!([]));
+        let found = causes(&bad, &json!([]));
         for wanted in [
             "spec.ephemeralContainers[0].targetContainerName: Not found: \"nope\"",
             "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container",
@@ -113,6 +113,8 @@ mod tests {
         ] {
             assert!(found.iter().any(|f| f == wanted), "{wanted}: {found:#?}");
         }
-        assert!(causes(json!([{"name": "web", "image": "web:1"}]), json!([])).iter().any(|c| c.contains("Duplicate")));
+        assert!(
+            causes(&json!([{"name": "web", "image": "web:1"}]), &json!([])).iter().any(|c| c.contains("Duplicate"))
+        );
     }
 }

@@ -21,6 +21,8 @@ pub const SERVICES: &str = "10.96.0.0/16";
 pub const NODE_PREFIX: u8 = 24;
 /// Docker's socket if nothing else is said.
 pub const DOCKER: &str = "/var/run/docker.sock";
+/// MiB of each of the two files of the audit log if nothing else is said.
+pub const AUDIT_LOG: u32 = 10;
 /// NodePorts, first and last.
 pub const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 /// The domain of Services' names.
@@ -54,6 +56,9 @@ pub struct Settings {
     /// Docker's socket [default: /var/run/docker.sock]
     #[arg(long, env = "SKEIN_DOCKER", value_name = "PATH")]
     pub docker: Option<PathBuf>,
+    /// MiB of each of the two files of the audit log; 0 for none [default: 10]
+    #[arg(long, env = "SKEIN_AUDIT_LOG", value_name = "MIB")]
+    pub audit_log: Option<u32>,
 }
 
 /// The settings, complete and checked.
@@ -75,6 +80,8 @@ pub struct Config {
     pub services: Ipv4Net,
     /// Docker's socket.
     pub docker: PathBuf,
+    /// The most MiB of each of the two files of the audit log; 0 for none.
+    pub audit_log: u32,
     /// What of this was not left to a default. A node that is a member has the rest from its cluster.
     pub given: Given,
 }
@@ -144,6 +151,7 @@ impl Settings {
             pods: self.pods.or(weaker.pods),
             services: self.services.or(weaker.services),
             docker: self.docker.or(weaker.docker),
+            audit_log: self.audit_log.or(weaker.audit_log),
         }
     }
 
@@ -170,6 +178,7 @@ impl Settings {
             pods: range(self.pods, PODS),
             services: range(self.services, SERVICES),
             docker: self.docker.unwrap_or_else(|| DOCKER.into()),
+            audit_log: self.audit_log.unwrap_or(AUDIT_LOG),
         };
         config.check()?;
         Ok(config)

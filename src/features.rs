@@ -11,7 +11,7 @@
 //! | 2 | nothing: such a build knows of levels, and tells its own |
 //! | 3 | [`Feature::Epochs`], [`Feature::Horizon`], [`Feature::Caretakers`] |
 //! | 4 | [`Feature::FiveVoters`], [`Feature::Generations`], [`Feature::Leases`], [`Feature::RunLeases`] |
-//! | 5 | kinds of objects beyond the first twelve: [`Kind::since`](crate::object::Kind) |
+//! | 5 | [`Feature::ServiceAccounts`]; kinds of objects beyond the first twelve: [`Kind::since`](crate::object::Kind) |
 
 /// This build's level.
 pub const LEVEL: u32 = 5;
@@ -37,6 +37,8 @@ pub enum Feature {
     Leases,
     /// Run-leases, without which nothing runs that must never run twice.
     RunLeases,
+    /// Pods with service account tokens in their volumes, which an older kubelet does not mount.
+    ServiceAccounts,
 }
 
 impl Feature {
@@ -45,6 +47,7 @@ impl Feature {
         match self {
             Self::Epochs | Self::Horizon | Self::Caretakers => 3,
             Self::FiveVoters | Self::Generations | Self::Leases | Self::RunLeases => 4,
+            Self::ServiceAccounts => 5,
         }
     }
 

@@ -5,6 +5,7 @@
 //! the house is `docs/architecture.md`; `tests/imports.rs` holds the table of who may see whom.
 
 // Pure rooms.
+pub mod authorization;
 pub mod controllers;
 pub mod election;
 pub mod features;

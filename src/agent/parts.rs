@@ -23,7 +23,7 @@ use crate::kubelet::action::Observation;
 use crate::mesh::{self, Directory, Mesh};
 use crate::node::Node;
 use crate::runtime::{Docker, Nothing, Runtime};
-use crate::trust::{Authority, JoinRequest};
+use crate::trust::{Authority, Issuer, JoinRequest};
 use crate::{api, dns, proxy};
 
 use super::access::Access;
@@ -224,7 +224,15 @@ impl Site<'_> {
         watched: &Watched,
     ) -> anyhow::Result<()> {
         let ca = &self.genesis.identity.authority;
-        let api = Arc::new(api::Api::new(handle.clone(), containers, self.shutdown.clone()));
+        let directory = watched.directory.subscribe();
+        let members = Arc::new(move || directory.borrow().keys().copied().collect());
+        let tokens = api::Tokens { issuer: Issuer::new(self.genesis.key.clone()), members };
+        let mut api = api::Api::new(handle.clone(), containers, self.shutdown.clone()).with_tokens(tokens);
+        if self.config.audit_log > 0 {
+            let limit = u64::from(self.config.audit_log) << 20;
+            api = api.with_audit(api::Audit::open(self.folder.path(), limit)?);
+        }
+        let api = Arc::new(api);
         let server = api::Server::with(api, certificates.api.clone(), ca)?;
         self.tasks.spawn(server.run(listener, self.shutdown.clone()));
 

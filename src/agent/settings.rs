@@ -10,6 +10,7 @@ use crate::{api, dns, kubelet, node, proxy, routing, store};
 use super::genesis::Genesis;
 use super::warden::Board;
 use super::{checks, machine};
+use crate::trust::Issuer;
 
 /// Upstream's default for a node.
 const MAX_PODS: u32 = 110;
@@ -45,6 +46,7 @@ pub(super) fn node_config(
         version: api::git_version(),
         port: config.api_port,
         machine: machine::names(),
+        issuer: Some(Issuer::new(genesis.key.clone())),
     };
     node::Config {
         name: config.node_name.clone(),
@@ -62,6 +64,8 @@ pub(super) fn node_config(
         seeds,
         level: features::LEVEL,
         witness: genesis.identity.witness,
+        authority: genesis.identity.authority.clone(),
+        default_roles: true,
         store,
         kubelet,
         routing: routing::Config {

@@ -15,6 +15,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureS
 use crate::trust::User;
 
 use super::ApiError;
+use super::authenticate::Shown;
 
 /// Accepts any certificate whose key the client has, and tells afterwards whether it is one of ours.
 #[derive(Debug)]
@@ -34,15 +35,20 @@ impl Verifier {
         Ok(Self(verifier.build().map_err(|e| ApiError::Tls(e.to_string()))?))
     }
 
-    /// Returns the user that the certificates of a finished handshake prove; `None` for anybody.
-    pub fn user(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<User> {
-        let (leaf, intermediates) = certificates?.split_first()?;
-        let proven = self.0.verify_client_cert(leaf, intermediates, UnixTime::now());
-        if let Err(error) = proven {
+    /// Returns what the certificates of a finished handshake prove.
+    pub fn shown(&self, certificates: Option<&[CertificateDer<'_>]>) -> Shown {
+        let Some((leaf, intermediates)) = certificates.and_then(<[_]>::split_first) else { return Shown::Nothing };
+        if let Err(error) = self.0.verify_client_cert(leaf, intermediates, UnixTime::now()) {
             tracing::debug!(%error, "client certificate refused");
-            return None;
+            return Shown::Worthless;
         }
-        User::of_der(leaf).inspect_err(|error| tracing::debug!(%error, "client certificate names nobody")).ok()
+        match User::of_der(leaf) {
+            Ok(user) => Shown::Proven(user),
+            Err(error) => {
+                tracing::debug!(%error, "client certificate names nobody");
+                Shown::Worthless
+            }
+        }
     }
 }
 

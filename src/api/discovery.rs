@@ -140,6 +140,11 @@ pub fn resource(kind: &Kind) -> Vec<Value> {
         if let Some(options) = options(kind, *sub) {
             it["kind"] = json!(options);
         }
+        if let Subresource::Token = sub {
+            it["group"] = json!("authentication.k8s.io");
+            it["version"] = json!("v1");
+            it["kind"] = json!("TokenRequest");
+        }
         it
     });
     std::iter::once(this).chain(subresources).collect()
@@ -185,6 +190,9 @@ pub fn aggregated_resource(kind: &Kind) -> Value {
         let response = match (sub, options(kind, *sub)) {
             (Subresource::Scale, _) => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
             (Subresource::Eviction, _) => json!({"group": "policy", "version": "v1", "kind": "Eviction"}),
+            (Subresource::Token, _) => {
+                json!({"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"})
+            }
             (_, Some(options)) => json!({"group": "", "version": "v1", "kind": options}),
             (_, None) => this.clone(),
         };
@@ -238,6 +246,7 @@ fn subresource_verbs(subresource: Subresource) -> &'static [&'static str] {
         Subresource::Eviction => &["create"],
         Subresource::Exec | Subresource::Attach | Subresource::PortForward => &["create", "get"],
         Subresource::Proxy => &["create", "delete", "get", "patch", "update"],
+        Subresource::Token => &["create"],
     }
 }
 

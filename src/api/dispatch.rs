@@ -1,8 +1,10 @@
 //! One request, one answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
@@ -16,10 +18,14 @@ use crate::object::custom::{Catalog, is_builtin};
 use crate::object::kinds::Subresource;
 use crate::object::write::Part;
 use crate::object::{Key, Kind, json};
-use crate::trust::User;
+use crate::trust::{User, service_account};
 
 use super::admission::Hooks;
+use super::audit::{self, Audit, Outside, Trace};
+use super::authenticate::{self, Shown, Tokens};
+use super::authorize::{Asked, Indexed};
 use super::custom::{self, Customs, Documents};
+use super::impersonate;
 use super::lists::Lists;
 use super::metrics::{self, MEASURED};
 use super::negotiate::{DISCOVERY, View, WHOLE, negotiate};
@@ -29,7 +35,7 @@ use super::params::Params;
 use super::routes::{self, Route};
 use super::sessions::{self, MAX_SESSIONS};
 use super::status::Status;
-use super::verbs::{delete, evict, read, review, write};
+use super::verbs::{delete, evict, read, review, token, write};
 use super::watch::{self, Hub};
 use super::{body, discovery, forward, logs, now, present, proxied};
 
@@ -49,6 +55,11 @@ pub struct Api {
     documents: Documents,
     pub(super) hub: Arc<Hub>,
     pub(super) shutdown: CancellationToken,
+    /// What signs and checks service account tokens.
+    pub(super) tokens: Option<Tokens>,
+    audit: Option<Audit>,
+    /// The rules as they were read last.
+    pub(super) rules: ArcSwapOption<Indexed>,
 }
 
 /// What a request says besides its path.
@@ -92,64 +103,94 @@ impl Api {
             documents: Documents::default(),
             hub,
             shutdown,
+            tokens: None,
+            audit: None,
+            rules: ArcSwapOption::empty(),
         }
+    }
+
+    /// Has service account tokens signed and believed.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Has requests told in a log.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
     }
 
     /// Answers a request of `user`, or of anybody.
     pub async fn answer(&self, request: Request<Body>, user: Option<&User>) -> Response<Body> {
+        self.answer_to(request, &user.map_or(Shown::Nothing, |user| Shown::Proven(user.clone()))).await
+    }
+
+    /// Answers a request on a connection whose client has shown something, or nothing. Its address may be among the
+    /// request's extensions.
+    pub async fn answer_to(&self, request: Request<Body>, shown: &Shown) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.route(request, user)).await;
+        let from = request.extensions().get::<SocketAddr>().copied();
+        let outside = self.audit.as_ref().map(|_| Outside::of(request.uri(), request.headers(), from, now()));
+        let mut trace = Trace::default();
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.route(request, shown, &mut trace)).await;
         let late = || Status::timeout("request did not complete within the allotted timeout");
         let answer = answer.unwrap_or_else(|_| Err(late())).unwrap_or_else(|status| status.response());
-        let user = user.map_or("system:anonymous", |u| &u.name);
-        tracing::debug!(%method, path, user, code = answer.status().as_u16(), "request");
+        let (code, user) = (answer.status().as_u16(), trace.user.as_ref().map_or("", |user| &user.name));
+        tracing::debug!(%method, path, user, code, "request");
+        if let (Some(audit), Some(outside), Some(_)) = (&self.audit, &outside, &trace.asked) {
+            audit.write(audit::event(outside, &trace, code, now()));
+        }
         answer
     }
 
-    async fn route(&self, request: Request<Body>, user: Option<&User>) -> Result<Response<Body>, Status> {
-        let (head, body) = request.into_parts();
+    async fn route(&self, request: Request<Body>, shown: &Shown, trace: &mut Trace) -> Result<Response<Body>, Status> {
+        let (mut head, body) = request.into_parts();
         let params = Params::parse(head.uri.query().unwrap_or_default());
-        let path = head.uri.path();
-        let route = routes::parse(path).or_else(|| routes::parse_custom(path, &self.customs().catalog));
+        let path = head.uri.path().to_owned();
+        let route = routes::parse(&path).or_else(|| routes::parse_custom(&path, &self.customs().catalog));
+        // Whoever looks after the host must be answered, whatever becomes of roles; nobody is told of that.
         let open = matches!(route, Some(Route::Health(_) | Route::Version));
-        // Until there are rules about who may do what, whoever holds a certificate of ours may do everything.
-        if user.is_none() && !open {
-            return Err(Status::unauthorized());
-        }
-        // To ignore these would be to do as administrator what was asked for as somebody else.
-        if let Some(name) = head.headers.get("impersonate-user") {
-            return Err(Status::no_impersonation(&String::from_utf8_lossy(name.as_bytes())));
-        }
-        let (who, is_admin) = (user, user.is_some_and(User::is_admin));
-        let asker = user.cloned().unwrap_or_else(|| User { name: String::new(), groups: Vec::new() });
-        let call = Call { head, params, body, user: asker.name.clone(), who: asker };
+        let who = if open {
+            User::anonymous()
+        } else {
+            let asked = Asked::of(route.as_ref(), &head.method, &path, &params);
+            trace.long = asked.verb == "watch" || matches!(&route, Some(Route::Sub(_, sub)) if goes_on(*sub, &params));
+            let admitted = self.admit(&asked, &head, shown, trace);
+            trace.asked = Some(asked);
+            admitted?
+        };
+        // What is passed on to a pod must not carry credentials with it.
+        impersonate::forget(&mut head.headers);
+        let call = Call { head, params, body, user: who.name.clone(), who };
         let kind = route.as_ref().and_then(custom::kind_of);
-        let answer = self.dispatch(route.ok_or_else(Status::no_such_path)?, call, who, is_admin).await?;
+        let answer = self.dispatch(route.ok_or_else(Status::no_such_path)?, call).await?;
         Ok(self.warn_of_version(kind, answer))
     }
 
-    async fn dispatch(
-        &self,
-        route: Route,
-        call: Call,
-        who: Option<&User>,
-        is_admin: bool,
-    ) -> Result<Response<Body>, Status> {
+    async fn dispatch(&self, route: Route, call: Call) -> Result<Response<Body>, Status> {
         match route {
             Route::Collection { kind, namespace } => self.collection(kind, namespace, call).await,
             Route::Object(key) => self.object(key, call).await,
             Route::Sub(key, subresource) => self.subresource(key, subresource, call).await,
             Route::Review(review, namespace) if call.head.method == Method::POST => {
-                review::create(who.ok_or_else(Status::unauthorized)?, review, namespace, call).await
+                review::create(self, review, namespace, call).await
             }
             Route::Review(..) => Err(Status::method_not_allowed()),
-            Route::Recover if !is_admin => Err(Status::admins_only()),
             Route::Recover if call.head.method == Method::POST => self.recover(&call.params).await,
             Route::Recover => Err(Status::method_not_allowed()),
             _ if call.head.method != Method::GET => Err(Status::method_not_allowed()),
             Route::Health(name) => Ok(health(name, &call.params)),
             Route::Partitions => Ok(present::value(&serde_json::json!({"partitions": *self.handle.partitions()}))),
             Route::Version => Ok(present::value(&discovery::version())),
+            Route::OpenIdConfiguration => Ok(present::value(&service_account::discovery())),
+            Route::OpenIdKeys => {
+                let signers = self.tokens.as_ref().map(Tokens::signers).unwrap_or_default();
+                let keys = json::write(&service_account::keys(signers.iter()));
+                Ok(present::with_type(StatusCode::OK, "application/jwk-set+json", keys))
+            }
             Route::OpenApiV2 => openapi_v2::document(&call.head.headers),
             Route::OpenApiIndex => self.openapi.index(&call.head.headers, &self.customs().catalog).await,
             Route::OpenApiDocument { group, version } if !is_builtin(group) => {
@@ -162,6 +203,24 @@ impl Api {
             }
             other => discover(&other, &call.head, &self.customs().catalog),
         }
+    }
+
+    /// Tells who asks, for whom, and that they may.
+    fn admit(&self, asked: &Asked, head: &Parts, shown: &Shown, trace: &mut Trace) -> Result<User, Status> {
+        let view = self.handle.snapshot();
+        let user = authenticate::user(shown, &head.headers, self.tokens.as_ref(), &view, now())?;
+        trace.user = Some(user.clone());
+        let user = match impersonate::wanted(&head.headers)? {
+            None => user,
+            Some(other) => {
+                let other = self.impersonate(&user, other)?;
+                trace.other = Some(other.clone());
+                other
+            }
+        };
+        trace.reason = self.authorize(&user, asked)?;
+        trace.allowed = true;
+        Ok(user)
     }
 
     async fn recover(&self, params: &Params) -> Result<Response<Body>, Status> {
@@ -236,8 +295,18 @@ impl Api {
             (Subresource::PortForward, &Method::GET | &Method::POST) => {
                 forward::forward(self, &key, &call.params, call.head).await
             }
+            (Subresource::Token, &Method::POST) => token::create(self, &key, call).await,
             _ => Err(Status::method_not_allowed()),
         }
+    }
+}
+
+/// Whether the answer to a request for a part of an object goes on after it has begun.
+fn goes_on(subresource: Subresource, params: &Params) -> bool {
+    match subresource {
+        Subresource::Log => params.flag("follow"),
+        Subresource::Exec | Subresource::Attach | Subresource::PortForward => true,
+        _ => false,
     }
 }
 

@@ -11,13 +11,17 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod admission;
+mod audit;
 mod auth;
+mod authenticate;
+mod authorize;
 mod body;
 mod custom;
 mod discovery;
 mod dispatch;
 mod filter;
 mod forward;
+mod impersonate;
 mod lists;
 mod logs;
 mod metrics;
@@ -47,6 +51,8 @@ use crate::handle::{Containers, Handle};
 use crate::ids::Revision;
 use crate::time::Wall;
 
+pub use audit::Audit;
+pub use authenticate::{Shown, Tokens};
 pub use body::MAX_BODY;
 pub use discovery::git_version;
 pub use dispatch::{Api, REQUEST_TIMEOUT};

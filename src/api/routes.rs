@@ -21,6 +21,10 @@ pub enum Route {
     Recover,
     /// `/skein.dev/partitions`: what this node tells of partitions.
     Partitions,
+    /// `/.well-known/openid-configuration`: where others find what service account tokens are signed with.
+    OpenIdConfiguration,
+    /// `/openid/v1/jwks`: what they are signed with.
+    OpenIdKeys,
     /// `/api`: the core group's versions.
     CoreVersions,
     /// `/apis`: all named groups.
@@ -72,6 +76,8 @@ pub fn parse(path: &str) -> Option<Route> {
         ["version"] => Some(Route::Version),
         ["skein.dev", "recover"] => Some(Route::Recover),
         ["skein.dev", "partitions"] => Some(Route::Partitions),
+        [".well-known", "openid-configuration"] => Some(Route::OpenIdConfiguration),
+        ["openid", "v1", "jwks"] => Some(Route::OpenIdKeys),
         ["openapi", "v2"] => Some(Route::OpenApiV2),
         ["openapi", "v3"] => Some(Route::OpenApiIndex),
         ["openapi", "v3", rest @ ..] => {
@@ -183,6 +189,7 @@ fn subresource(name: &str) -> Option<Subresource> {
         "eviction" => Some(Subresource::Eviction),
         "ephemeralcontainers" => Some(Subresource::EphemeralContainers),
         "proxy" => Some(Subresource::Proxy),
+        "token" => Some(Subresource::Token),
         _ => None,
     }
 }
@@ -200,6 +207,7 @@ pub fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Eviction => "eviction",
         Subresource::EphemeralContainers => "ephemeralcontainers",
         Subresource::Proxy => "proxy",
+        Subresource::Token => "token",
     }
 }
 
@@ -278,6 +286,8 @@ mod tests {
             ("/openapi/v3/api/v1", Some(Route::OpenApiDocument { group: "", version: "v1" })),
             ("/openapi/v3/apis/apps/v1", Some(Route::OpenApiDocument { group: "apps", version: "v1" })),
             ("/readyz", Some(Route::Health("readyz"))),
+            ("/.well-known/openid-configuration", Some(Route::OpenIdConfiguration)),
+            ("/openid/v1/jwks", Some(Route::OpenIdKeys)),
             ("/version", Some(Route::Version)),
         ] {
             assert_eq!(parse(path), route, "{path}");

@@ -171,6 +171,7 @@ impl Server {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, shutdown: CancellationToken) {
         keep_alive(&stream);
+        let from = stream.peer_addr().ok();
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
         let stream = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -180,10 +181,13 @@ impl Server {
                 Err(_) => return tracing::debug!("TLS handshake took too long"),
             },
         };
-        let user = Arc::new(self.verifier.user(stream.get_ref().1.peer_certificates()));
-        let service = service_fn(|request: Request<Incoming>| {
-            let (api, user) = (Arc::clone(&self.api), Arc::clone(&user));
-            async move { Ok::<_, Infallible>(api.answer(request.map(Body::new), (*user).as_ref()).await) }
+        let shown = Arc::new(self.verifier.shown(stream.get_ref().1.peer_certificates()));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(from) = from {
+                request.extensions_mut().insert(from);
+            }
+            let (api, shown) = (Arc::clone(&self.api), Arc::clone(&shown));
+            async move { Ok::<_, Infallible>(api.answer_to(request.map(Body::new), &shown).await) }
         });
         let connection = self.connections.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);

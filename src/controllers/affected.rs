@@ -9,13 +9,14 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use crate::authorization::defaults;
 use crate::ids::Uid;
 use crate::object::custom::Definition;
 use crate::object::kinds::Subresource;
 use crate::object::{Key, Kind, Selector, disruption, kinds};
 use crate::store::{Entry, Snapshot, WatchEvent};
 
-use super::{Controller, custom_resources, node, owner, pod};
+use super::{Controller, cluster_role, custom_resources, node, owner, pod};
 
 /// Names the keys to reconcile after `event`, which `view` shows already. Sorted, each once.
 pub fn affected(event: &WatchEvent, view: &Snapshot) -> Vec<(Controller, Key)> {
@@ -42,6 +43,8 @@ pub fn all(view: &Snapshot) -> Vec<(Controller, Key)> {
             wake.add(Controller::Garbage, &entry.key);
         }
     }
+    // What is not there cannot wake anybody.
+    defaults::all().keys().for_each(|key| wake.add(Controller::ClusterRole, key));
     wake.keys.into_iter().collect()
 }
 
@@ -74,6 +77,9 @@ impl Wake<'_> {
             }
         } else if subject.key.kind == &kinds::SERVICE_ACCOUNT && new.is_none() {
             self.add(Controller::ServiceAccount, &Key::cluster(&kinds::NAMESPACE, &subject.key.namespace));
+        } else if subject.key.kind == &kinds::CLUSTER_ROLE {
+            let view = self.view;
+            cluster_role::aggregates(view).for_each(|key| self.add(Controller::ClusterRole, key));
         }
         let namespace = Key::cluster(&kinds::NAMESPACE, &subject.key.namespace);
         if self.view.get(&namespace).is_some_and(|n| n.terminating) {
@@ -101,6 +107,8 @@ impl Wake<'_> {
             self.add(Controller::TaintEviction, key);
         } else if key.kind == &kinds::CUSTOM_RESOURCE_DEFINITION {
             self.add(Controller::CustomResources, key);
+        } else if key.kind == &kinds::CLUSTER_ROLE || key.kind == &kinds::CLUSTER_ROLE_BINDING {
+            self.add(Controller::ClusterRole, key);
         }
     }
 

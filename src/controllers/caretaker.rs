@@ -9,6 +9,7 @@
 //! | Jobs | nothing: what has been tried elsewhere it cannot know |
 //! | disruption budgets | nothing: evictions they allow need a leader |
 //! | pods nobody will end | nothing: their node may be on another side |
+//! | roles of all clusters | nothing: they are there |
 
 use crate::object::{Key, hold, kinds};
 use crate::store::{Change, Entry, Snapshot};
@@ -41,7 +42,7 @@ pub fn look_after(controller: Controller, view: &Snapshot, key: &Key, now: Now) 
         // It is ended once everybody's objects are known to be gone.
         Controller::CustomResources => !matches!(change, Change::Update { .. }),
         // Whether an attempt has failed, or runs elsewhere, only the whole cluster knows.
-        Controller::PodGarbage | Controller::Job | Controller::Disruption => false,
+        Controller::PodGarbage | Controller::Job | Controller::Disruption | Controller::ClusterRole => false,
         Controller::Deployment | Controller::ServiceAccount | Controller::TaintEviction => true,
     });
     if plan.changes.len() < before {

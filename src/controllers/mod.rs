@@ -29,6 +29,7 @@
 
 mod affected;
 mod caretaker;
+mod cluster_role;
 mod custom_resources;
 mod deployment;
 mod disruption;
@@ -83,6 +84,9 @@ pub enum Controller {
     Job,
     /// Says how many pods may be evicted. Keys are PodDisruptionBudgets.
     Disruption,
+    /// Makes the roles and bindings that every cluster has, and puts roles together. Keys are ClusterRoles and
+    /// ClusterRoleBindings.
+    ClusterRole,
 }
 
 /// What one reconcile wants done.
@@ -117,6 +121,7 @@ pub fn reconcile(controller: Controller, view: &Snapshot, key: &Key, now: Now) -
         Controller::TaintEviction => taint_eviction::reconcile(view, key, now),
         Controller::Job => job::reconcile(view, key, now),
         Controller::Disruption => disruption::reconcile(view, key, now),
+        Controller::ClusterRole => cluster_role::reconcile(view, key),
     }
 }
 

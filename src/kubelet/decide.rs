@@ -14,6 +14,7 @@ use super::pod::{Context, Doing, Worker};
 use super::restart::Policy;
 use super::sandbox::sandbox_spec;
 use super::slot::{Kill, Next, Revive, Role};
+use super::tokens::Mint;
 use super::volumes::volumes;
 
 const DEADLINE_EXCEEDED: &str = "Pod was active on the node longer than the specified deadline";
@@ -161,7 +162,10 @@ impl Worker {
 
     /// Resolves the pod's volumes; what is missing is told, and tried again later or when it appears.
     fn resolve_volumes(&mut self, cx: &mut Context<'_>, pod: &Pod) -> Option<Vec<VolumeSpec>> {
-        match volumes(cx.view, &self.subject(cx, pod)) {
+        let subject = self.subject(cx, pod);
+        let (issuer, node) = (cx.config.issuer.as_ref(), cx.config.node.as_str());
+        let mut mint = Mint { issuer, node, now: cx.now, tokens: &mut self.volumes.tokens };
+        match volumes(cx.view, &subject, &mut mint) {
             Ok(volumes) => {
                 self.volumes.stale = false;
                 Some(volumes)
@@ -178,6 +182,10 @@ impl Worker {
     }
 
     fn rewrite_volumes(&mut self, cx: &mut Context<'_>, pod: &Pod) -> Move {
+        if let Some(at) = self.volumes.tokens.due() {
+            self.volumes.stale |= at <= cx.now.mono;
+            self.wake(at.max(cx.now.mono));
+        }
         if !self.volumes.stale {
             return None;
         }

@@ -19,6 +19,7 @@ use crate::ids::Uid;
 use crate::object::{Key, Note};
 use crate::store::Snapshot;
 use crate::time::{Mono, Now};
+use crate::trust::Issuer;
 
 pub mod action;
 
@@ -45,6 +46,7 @@ mod sandbox;
 mod slot;
 mod status;
 mod teardown;
+mod tokens;
 mod volumes;
 
 pub use held::{Claim, Claims};
@@ -78,6 +80,8 @@ pub struct Config {
     pub port: u16,
     /// Names of the machine.
     pub machine: Machine,
+    /// What signs service account tokens for pods; without it, volumes that ask for one are not made.
+    pub issuer: Option<Issuer>,
 }
 
 /// Names of the machine, as `Node.status.nodeInfo` has them; empty if not known.

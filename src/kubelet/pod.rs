@@ -30,6 +30,7 @@ use super::resources::Capacity;
 use super::restart::{Policy, Retry};
 use super::slot::{List, Slot};
 use super::teardown::Teardown;
+use super::tokens::Tokens;
 use super::volumes::references;
 use super::{Config, Output};
 
@@ -124,6 +125,8 @@ pub(super) struct Volumes {
     pub written: Option<Vec<VolumeSpec>>,
     /// Something that they are made of has changed.
     pub stale: bool,
+    /// The tokens in them.
+    pub tokens: Tokens,
 }
 
 impl Worker {

@@ -11,6 +11,7 @@ use crate::store::Snapshot;
 use super::action::{FileSpec, VolumeSource, VolumeSpec};
 use super::env::{config_map, found, secret};
 use super::fields::Subject;
+use super::tokens::{Mint, account_key};
 
 const DEFAULT_MODE: i32 = 0o644;
 
@@ -18,19 +19,20 @@ const DEFAULT_MODE: i32 = 0o644;
 ///
 /// # Errors
 /// What is missing or not supported, as the FailedMount event has it.
-pub(super) fn volumes(view: &Snapshot, subject: &Subject<'_>) -> Result<Vec<VolumeSpec>, String> {
+pub(super) fn volumes(view: &Snapshot, subject: &Subject<'_>, mint: &mut Mint<'_>) -> Result<Vec<VolumeSpec>, String> {
     let spec = subject.pod.spec.as_ref();
     let volumes = spec.and_then(|s| s.volumes.as_ref()).into_iter().flatten();
     volumes
         .map(|volume| {
-            let source = source(view, subject, volume)
+            let source = source(view, subject, mint, volume)
                 .map_err(|e| format!("MountVolume.SetUp failed for volume {:?} : {e}", volume.name))?;
             Ok(VolumeSpec { name: volume.name.clone(), source })
         })
         .collect()
 }
 
-/// Returns the configMaps and secrets that the pod's containers and volumes name.
+/// Returns the configMaps and secrets that the pod's containers and volumes name, and the ServiceAccount whose token they
+/// ask for.
 pub(super) fn references(pod: &Pod) -> BTreeSet<Key> {
     let mut out = BTreeSet::new();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -53,6 +55,7 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<Key> {
         for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
             maps.extend(source.config_map.as_ref().map(|r| &r.name));
             secrets.extend(source.secret.as_ref().map(|r| &r.name));
+            out.extend(source.service_account_token.as_ref().map(|_| account_key(pod)));
         }
     }
     out.extend(maps.into_iter().map(|name| Key::new(&kinds::CONFIG_MAP, namespace, name.as_str())));
@@ -60,7 +63,12 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<Key> {
     out
 }
 
-fn source(view: &Snapshot, subject: &Subject<'_>, volume: &Volume) -> Result<VolumeSource, String> {
+fn source(
+    view: &Snapshot,
+    subject: &Subject<'_>,
+    mint: &mut Mint<'_>,
+    volume: &Volume,
+) -> Result<VolumeSource, String> {
     let files = Files { view, subject };
     if let Some(v) = &volume.empty_dir {
         let limit: Option<Quantity> = v.size_limit.as_ref().and_then(|q| q.0.parse().ok());
@@ -79,7 +87,7 @@ fn source(view: &Snapshot, subject: &Subject<'_>, volume: &Volume) -> Result<Vol
         files.of_pod(v.items.as_deref(), v.default_mode)
     } else if let Some(v) = &volume.projected {
         let sources = v.sources.iter().flatten();
-        let parts: Result<Vec<_>, _> = sources.map(|s| files.of_projection(s, v.default_mode)).collect();
+        let parts: Result<Vec<_>, _> = sources.map(|s| files.of_projection(s, mint, v.default_mode)).collect();
         parts.map(|parts| parts.into_iter().flatten().collect())
     } else {
         Err(format!("volume type {} is not supported", kind_of(volume)))
@@ -148,17 +156,23 @@ impl Files<'_> {
         items.unwrap_or_default().iter().map(file).collect()
     }
 
-    fn of_projection(&self, source: &VolumeProjection, mode: Option<i32>) -> Result<Vec<FileSpec>, String> {
+    fn of_projection(
+        &self,
+        source: &VolumeProjection,
+        mint: &mut Mint<'_>,
+        mode: Option<i32>,
+    ) -> Result<Vec<FileSpec>, String> {
         if let Some(s) = &source.config_map {
             self.of_config_map(&s.name, s.items.as_deref(), s.optional, mode)
         } else if let Some(s) = &source.secret {
             self.of_secret(&s.name, s.items.as_deref(), s.optional, mode)
         } else if let Some(s) = &source.downward_api {
             self.of_pod(s.items.as_deref(), mode)
+        } else if let Some(s) = &source.service_account_token {
+            let token = mint.token(self.view, self.subject.pod, s)?;
+            Ok(vec![FileSpec { path: s.path.clone(), bytes: token.into_bytes(), mode: bits(None, mode) }])
         } else {
-            let kind =
-                if source.service_account_token.is_some() { "serviceAccountToken" } else { "clusterTrustBundle" };
-            Err(format!("projected source {kind} is not supported"))
+            Err("projected source clusterTrustBundle is not supported".to_owned())
         }
     }
 }
@@ -202,6 +216,8 @@ mod tests {
     use super::*;
     use crate::kubelet::resources::Capacity;
     use crate::kubelet::tests::world;
+    use crate::kubelet::tokens::Tokens;
+    use crate::time::Now;
     use serde_json::{Value, json};
 
     fn resolve(volume: &Value) -> Result<VolumeSource, String> {
@@ -223,7 +239,9 @@ mod tests {
             host_ip: [192, 0, 2, 1].into(),
             capacity: Capacity::default(),
         };
-        volumes(&view, &subject).map(|mut v| v.remove(0).source)
+        let mut tokens = Tokens::default();
+        let mut mint = Mint { issuer: None, node: "n1", now: Now::default(), tokens: &mut tokens };
+        volumes(&view, &subject, &mut mint).map(|mut v| v.remove(0).source)
     }
 
     fn files(list: &[(&str, &str, u32)]) -> Result<VolumeSource, String> {

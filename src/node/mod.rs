@@ -19,6 +19,7 @@ mod epochs;
 pub mod io;
 pub mod message;
 
+mod accounts;
 mod admission;
 mod arrivals;
 mod bootstrap;
@@ -42,6 +43,7 @@ mod peers;
 mod placement;
 mod recovering;
 mod requests;
+mod root_ca;
 mod shadow;
 mod slots;
 mod telling;
@@ -123,6 +125,10 @@ pub struct Config {
     pub level: u32,
     /// Whether it runs no pods and is a member for its vote.
     pub witness: bool,
+    /// The certificate of the cluster's authority, PEM, which every namespace shows.
+    pub authority: String,
+    /// Whether it sees to the roles that every cluster has while it leads; tests of other things do without.
+    pub default_roles: bool,
     /// The store's own.
     pub store: store::Config,
     /// The kubelet's own.
@@ -140,6 +146,8 @@ pub struct Node {
     pod_range: Ipv4Net,
     mesh_port: u16,
     witness: bool,
+    authority: String,
+    default_roles: bool,
     /// The newest term this node knows: stamps what it decides while it leads.
     term: Term,
     store: Store,
@@ -208,6 +216,8 @@ impl Node {
             pod_range: config.pod_range,
             mesh_port: config.mesh_port,
             witness: config.witness,
+            authority: config.authority,
+            default_roles: config.default_roles,
             term: config.ballot.term,
             leading: Leading::new(id, seed, config.ballot, config.registers),
             caretaking: Caretaking::new(now.mono),
@@ -263,6 +273,7 @@ impl Node {
         self.elect(now, election::Input::Tick);
         self.upkeep(now);
         self.traffic.start(self.store.snapshot());
+        self.show_root_cas(now);
         self.begin_holding(now);
         self.wake_kubelet(now, kubelet::Input::Changed);
         self.settle(now);
@@ -373,6 +384,7 @@ impl Node {
                 self.look_at_everything(now);
             }
             self.traffic.start(self.store.snapshot());
+            self.show_root_cas(now);
         }
         for event in events {
             self.caretaking.notice(event, now.mono);
@@ -383,6 +395,9 @@ impl Node {
             }
             self.traffic.notice(event, self.store.snapshot());
             self.recorder.notice(event);
+            if event.key().kind == &kinds::NAMESPACE {
+                self.show_root_ca(now, event.key());
+            }
         }
         if events.iter().any(|e| e.key().kind == &kinds::NODE) {
             self.refresh_directory();
@@ -412,6 +427,7 @@ impl Node {
         if self.is_decided(change.key()) {
             return self.ask_for_lease(now, change, waiter);
         }
+        let change = self.with_credentials(now, change)?;
         self.commit_document(now, author, user, change, waiter)
     }
 

@@ -18,7 +18,9 @@ impl Node {
         let result = if request.dry_run && self.is_decided(request.change.key()) {
             self.try_on_lease(now, request.change).map(|c| self.answers.push((id, Ok(c))))
         } else if request.dry_run {
-            self.store.dry_run(now, Author::Client, self.term, request.change).map(|c| self.answers.push((id, Ok(c))))
+            let tried = self.with_credentials(now, request.change);
+            let tried = tried.and_then(|change| self.store.dry_run(now, Author::Client, self.term, change));
+            tried.map(|c| self.answers.push((id, Ok(c))))
         } else {
             let change = request.change;
             // A Lease is for the voters' disks.

@@ -112,6 +112,9 @@ impl Node {
             Office::Caretaker => controllers::look_after,
         };
         for work in self.work.take_due(now.mono) {
+            if work.0 == Controller::ClusterRole && !self.default_roles {
+                continue;
+            }
             let plan = reconcile(work.0, self.store.snapshot(), &work.1, now);
             self.carry_out(now, office, &work, plan);
         }
@@ -170,7 +173,8 @@ impl Node {
         let change = if office == Office::Caretaker { caretaking::signed(change) } else { change };
         tracing::debug!(node = self.name, ?office, controller = ?work.0, key = %work.1, about = %change.key(), "change");
         let complete = complete(change.clone()).map_err(|why| (change.clone(), Some(why)))?;
-        match self.commit(now, office.author(), complete, Waiter::Work(work.clone())) {
+        let done = self.check_kind(&complete);
+        match done.and_then(|()| self.commit(now, office.author(), complete, Waiter::Work(work.clone()))) {
             Ok(()) => Ok(()),
             Err(Rejected::NotFound { .. } | Rejected::Stale { .. }) => Err((change, None)),
             Err(rejected) => Err((change, Some(rejected.to_string()))),

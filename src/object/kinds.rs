@@ -68,6 +68,8 @@ pub enum Subresource {
     Eviction,
     /// `/proxy/...` of a Pod, Service or Node: HTTP requests that are passed on to it.
     Proxy,
+    /// `/token` of a ServiceAccount: a token is made.
+    Token,
 }
 
 /// What stands for the definition of a kind that users define: of its schema, this house knows the metadata.

@@ -11,7 +11,7 @@
 //! | status of a Pod or Node by its kubelet | observation | register (uid, node) |
 //! | status by a client | told | register a field, conditions by type |
 //! | Events | ephemeral | memory |
-//! | our EndpointSlices and Endpoints, Leases in kube-node-lease | projection | memory |
+//! | our EndpointSlices and Endpoints, Leases in kube-node-lease, ConfigMaps `kube-root-ca.crt` | projection | memory |
 //!
 //! A node name that a pod is *created* with is intent: its user asked for it, and it must not arrive after the pod.
 
@@ -25,6 +25,8 @@ use super::change::Author;
 pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of that label on slices that are projections.
 pub const MANAGER: &str = "skein.dev";
+/// The ConfigMap with the authority's certificate that every namespace has.
+pub const ROOT_CA: &str = "kube-root-ca.crt";
 /// The namespace whose Leases are projections.
 pub const NODE_LEASES: &str = "kube-node-lease";
 
@@ -75,6 +77,7 @@ pub fn of_object(key: &Key, object: Option<&Value>) -> Class {
 pub fn is_projection(key: &Key, managed_by: Option<&str>) -> bool {
     *key.kind == kinds::LEASE && key.namespace == NODE_LEASES
         || (*key.kind == kinds::ENDPOINT_SLICE || *key.kind == kinds::ENDPOINTS) && managed_by == Some(MANAGER)
+        || *key.kind == kinds::CONFIG_MAP && key.name == ROOT_CA
 }
 
 /// Returns the class of a status, `None` if `author` has no say in it.
@@ -207,6 +210,7 @@ mod tests {
             (slice.clone(), Some(&ours), Class::Projection),
             (slice.clone(), Some(&theirs), Class::Intent),
             (slice, None, Class::Intent),
+            (Key::new(&kinds::CONFIG_MAP, "shop", ROOT_CA), None, Class::Projection),
         ];
         for (key, object, class) in table {
             assert_eq!(of_object(&key, object), class, "{key}");

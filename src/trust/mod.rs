@@ -1,4 +1,5 @@
-//! Who may: membership records, join tokens, the contents of certificates, and the kubeconfig that carries them.
+//! Who is who: membership records, join tokens, the contents of certificates, the kubeconfig that carries them, and
+//! service account tokens.
 //!
 //! The room decides what a certificate says and reads what one says. Keys and time come in as values; it draws no
 //! key, opens no file and verifies no chain (rustls does, in the API's room).
@@ -11,6 +12,7 @@ mod fixtures;
 pub mod kubeconfig;
 pub mod member;
 pub mod recovery;
+pub mod service_account;
 pub mod token;
 pub mod user;
 
@@ -19,6 +21,7 @@ pub use authority::Authority;
 pub use kubeconfig::{Context, Kubeconfig};
 pub use member::{BadMember, ClusterSettings, Member, Members, SignedMember};
 pub use recovery::Recovery;
+pub use service_account::Issuer;
 pub use token::{BadToken, Token, TokenId};
 pub use user::User;
 

@@ -1,5 +1,7 @@
 //! Who a client certificate says its holder is: common name = user, organizations = groups, as Kubernetes has it.
 
+use std::collections::BTreeMap;
+
 use rcgen::{DistinguishedName, DnType};
 use x509_parser::prelude::parse_x509_certificate;
 
@@ -13,13 +15,24 @@ pub const MAX_GROUPS: usize = 2;
 const ORGANIZATION: &[u64] = &[2, 5, 4, 10];
 
 /// Somebody who proved to be so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     /// The user's name.
     pub name: String,
+    /// What tells this user from an earlier one of the same name; mostly empty.
+    pub uid: String,
     /// The groups the user is in.
     pub groups: Vec<String>,
+    /// What else was proven, as `authentication.kubernetes.io/pod-name`.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
+
+/// Who comes without credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group of whoever proved to be somebody.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of who did not.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 impl User {
     /// Reads the user from a client certificate. That the certificate is genuine is the caller's to verify.
@@ -33,7 +46,22 @@ impl User {
         Ok(Self {
             name: name.ok_or(TrustError::Nameless)?.to_owned(),
             groups: subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect(),
+            ..Self::default()
         })
+    }
+
+    /// Returns who comes without credentials.
+    pub fn anonymous() -> Self {
+        Self { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
+    }
+
+    /// Puts the user into the group of all that proved to be somebody.
+    #[must_use]
+    pub fn authenticated(mut self) -> Self {
+        if self.name != ANONYMOUS && !self.groups.iter().any(|g| g == AUTHENTICATED) {
+            self.groups.push(AUTHENTICATED.into());
+        }
+        self
     }
 
     /// Tells whether the user is in [`ADMINS`].
@@ -75,7 +103,8 @@ mod tests {
     #[test]
     fn user_and_groups_are_read_back() {
         let user = issued("jane", &["system:masters", "ops"]).unwrap();
-        assert_eq!(user, User { name: "jane".into(), groups: vec!["system:masters".into(), "ops".into()] });
+        let groups = vec!["system:masters".into(), "ops".into()];
+        assert_eq!(user, User { name: "jane".into(), groups, ..User::default() });
         assert!(user.is_admin());
         assert!(!issued("jane", &["ops"]).unwrap().is_admin());
         assert!(!issued("system:masters", &[]).unwrap().is_admin());

@@ -157,7 +157,7 @@ impl Drop for Cluster {
 
 /// Who may do everything.
 pub fn admin() -> User {
-    User { name: "admin".into(), groups: vec![ADMINS.into()] }
+    User { name: "admin".into(), groups: vec![ADMINS.into()], ..User::default() }
 }
 
 /// Returns the status of a condition.

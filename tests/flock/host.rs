@@ -189,6 +189,8 @@ impl Host {
         let member = self.member.as_ref().expect("it is a member");
         let mut config = config::config_of(member, self.key.clone(), self.incarnation, seed);
         config.level = self.level;
+        // Stories here are about other objects than the roles that a new leader makes.
+        config.default_roles = false;
         config.witness = self.witness;
         if self.witness {
             config.kubelet.max_pods = 0;

@@ -7,7 +7,7 @@ use skein::election::{Ballot, Register, Stamp, Voters};
 use skein::ids::{ClusterId, NodeId, Term};
 use skein::kubelet::action::DnsSpec;
 use skein::time::Wall;
-use skein::trust::{ClusterSettings, Member};
+use skein::trust::{ClusterSettings, Issuer, Member};
 use skein::{kubelet, node, routing, store};
 
 /// Makes the configuration of the founder `n1` at its `incarnation`th start.
@@ -54,9 +54,11 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
         seeds: Vec::new(),
         level: skein::features::LEVEL,
         witness: false,
+        authority: "a certificate".into(),
+        default_roles: true,
         store: store::Config {
             node: member.id,
-            key,
+            key: key.clone(),
             tag: member.tag,
             incarnation,
             seed,
@@ -76,6 +78,7 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
             version: "v1.33.0".into(),
             port: 6443,
             machine: kubelet::Machine::default(),
+            issuer: Some(Issuer::new(key.clone())),
         },
         routing: routing::Config { node: name, cluster_domain: "cluster.local".into(), service_range },
     }

@@ -98,9 +98,9 @@ impl Status {
         Self::new(403, "Forbidden", text).about(Details::of(key))
     }
 
-    /// 403: for administrators only.
-    pub fn admins_only() -> Self {
-        Self::new(403, "Forbidden", "only an administrator of the cluster may do this")
+    /// 403: who asks has no right to it.
+    pub fn may_not(message: String, details: Details) -> Self {
+        Self::new(403, "Forbidden", message).about(details)
     }
 
     /// 405: the definition of the kind is on its way out.
@@ -144,12 +144,6 @@ impl Status {
     /// 409: refused as things are.
     pub fn not_now(why: String) -> Self {
         Self::new(409, "Conflict", why)
-    }
-
-    /// 403: nobody acts for somebody else here.
-    pub fn no_impersonation(name: &str) -> Self {
-        let details = Details { name: name.to_owned(), kind: "users", ..Details::default() };
-        Self::new(403, "Forbidden", format!("users {name:?} is forbidden: impersonation is not served")).about(details)
     }
 
     /// 404: no such object.

@@ -133,13 +133,15 @@ async fn only_a_certificate_of_ours_proves_anything() {
     let served = served().await;
     let stranger = Authority::new(KeyPair::generate().unwrap(), "skein", now()).unwrap();
     let expired = Authority::new(KeyPair::generate().unwrap(), "skein", crate::time::Wall(0)).unwrap();
-    for signed_by in [None, Some(&stranger), Some(&expired)] {
+    for (signed_by, code, reason) in
+        [(None, 403, "Forbidden"), (Some(&stranger), 401, "Unauthorized"), (Some(&expired), 401, "Unauthorized")]
+    {
         let client = Client { signed_by, ..ANYBODY };
         assert_eq!(served.get(client, "/version").await.status(), 200);
         let response = served.get(client, MAPS).await;
-        assert_eq!(response.status(), 401);
+        assert_eq!(response.status(), code);
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert!(std::str::from_utf8(&body).unwrap().contains("\"reason\":\"Unauthorized\""));
+        assert!(std::str::from_utf8(&body).unwrap().contains(&format!("\"reason\":\"{reason}\"")));
     }
     let ours = Client { signed_by: Some(&served.authority), ..ANYBODY };
     assert_eq!(served.get(ours, MAPS).await.status(), 200);

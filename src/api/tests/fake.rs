@@ -20,6 +20,12 @@ pub fn empty() -> Snapshot {
 /// Takes requests until every handle is gone.
 pub async fn run(mut door: Door) {
     let mut shown = empty();
+    let mut recoveries = door.recoveries;
+    tokio::spawn(async move {
+        while let Some((_, answer)) = recoveries.recv().await {
+            drop(answer.send(Ok("recovered".into())));
+        }
+    });
     while let Some((request, answer)) = door.requests.recv().await {
         let mut next = shown.clone();
         let result = apply(&mut next, &request);

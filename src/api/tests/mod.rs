@@ -1,5 +1,6 @@
 //! The API over a node's loop that does only what these tests look at. The real node's are in `tests/`.
 
+mod access;
 mod apply;
 mod bodies;
 mod connections;
@@ -12,12 +13,14 @@ mod sessions;
 mod slow;
 mod watches;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
@@ -25,9 +28,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::{Handle, LogOptions, LogStream, Logs, Meters, Session, Sessions, Talk, Usage, door};
-use crate::trust::{ADMINS, User};
+use crate::trust::{ADMINS, Issuer, User};
 
-use super::Api;
+use super::{Api, Tokens};
 
 /// An API and the loop behind it.
 struct Cluster {
@@ -60,8 +63,13 @@ impl Sessions for FakeLogs {
     }
 }
 
+/// The member whose API it is.
+fn issuer() -> Issuer {
+    Issuer::new(SigningKey::from_bytes(&[7; 32]))
+}
+
 fn admin() -> User {
-    User { name: "admin".into(), groups: vec![ADMINS.into()] }
+    User { name: "admin".into(), groups: vec![ADMINS.into()], ..User::default() }
 }
 
 impl Cluster {
@@ -76,7 +84,7 @@ impl Cluster {
         tokio::spawn(fake::run(door));
         let shutdown = CancellationToken::new();
         let api = Api::with_patience(handle.clone(), Arc::new(FakeLogs), shutdown.clone(), patience);
-        let api = Arc::new(api);
+        let api = Arc::new(api.with_tokens(Tokens { issuer: issuer(), members: Arc::new(BTreeSet::new) }));
         let cluster = Self { api, handle, shutdown };
         let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "default"}});
         assert_eq!(cluster.post("/api/v1/namespaces", &namespace).await.0, 201);
@@ -85,6 +93,19 @@ impl Cluster {
 
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         self.api.answer(request, Some(&admin())).await
+    }
+
+    /// Sends a request as a user of a certificate, or as nobody; returns code and document, of a watch the code alone.
+    async fn ask_as(&self, user: Option<&User>, request: Request<Body>) -> (u16, Value) {
+        let endless = request.uri().query().is_some_and(|query| query.contains("watch"));
+        let response = self.api.answer(request, user).await;
+        let code = response.status().as_u16();
+        let plain = response.headers().get("content-type").is_some_and(|media| media == "application/json");
+        if !plain || endless && code == 200 {
+            return (code, Value::Null);
+        }
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
     /// Sends a request with headers and returns code and text.

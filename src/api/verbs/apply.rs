@@ -5,6 +5,7 @@ use axum::http::{Response, StatusCode};
 
 use super::admitted::{Request, shown_options};
 use super::write::{ATTEMPTS, Options, SHOWN_WITHIN, commit_new, open, shown, warn};
+use crate::api::authorize::Asked;
 use crate::api::dispatch::Call;
 use crate::api::status::Status;
 use crate::api::{Api, body};
@@ -39,8 +40,11 @@ pub async fn apply(api: &Api, key: &Key, part: Part, call: Call) -> Result<Respo
         let current = entry.map(|entry| lens.value(entry));
         if current.is_none() {
             open(&lens)?;
+            // What is patched into being is created.
+            api.authorize(&call.who, &Asked::of_key("create", key))?;
         }
         let written = request.applied(key, current.as_ref(), &bytes, how).await?;
+        api.may_grant(&call.who, key, current.as_ref(), &written.object)?;
         if let (Some(entry), Some(revision)) = (entry, written.revision)
             && revision != entry.revision
         {

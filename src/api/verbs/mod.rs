@@ -6,4 +6,5 @@ pub mod delete;
 pub mod evict;
 pub mod read;
 pub mod review;
+pub mod token;
 pub mod write;

@@ -102,6 +102,7 @@ pub async fn create(api: &Api, kind: &'static Kind, namespace: &str, call: Call)
         let name = written.object["metadata"]["name"].as_str().unwrap_or_default();
         let generated = attempt < NAMES && name.ends_with(&suffix);
         let key = Key::new(kind.stored(), namespace, name);
+        api.may_grant(&call.who, &key, None, &written.object)?;
         write::to_store(kind, &mut written.object);
         let change = Change::Create { key, object: written.object };
         match commit_new(api, &call.user, change, options.dry_run).await {
@@ -193,7 +194,9 @@ async fn modify(
     for _ in 0..ATTEMPTS {
         let snapshot = snapshots.borrow_and_update().clone();
         let entry = snapshot.get(&key.stored()).ok_or_else(|| Status::not_found(key))?;
-        let written = request.changed(key, part, &lens.value(entry), &compute).await?;
+        let before = lens.value(entry);
+        let written = request.changed(key, part, &before, &compute).await?;
+        api.may_grant(who, key, Some(&before), &written.object)?;
         if written.revision.is_some_and(|r| r != entry.revision) {
             break;
         }

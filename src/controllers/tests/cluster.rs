@@ -81,7 +81,10 @@ impl Cluster {
             cluster.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}));
         }
         cluster.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+        // Who takes office looks at everything, also at what is not there yet.
+        cluster.queue.extend(all(&cluster.view));
         cluster.settle();
+        cluster.trace.clear();
         cluster
     }
 

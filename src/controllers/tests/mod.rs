@@ -1,6 +1,7 @@
 //! The controllers together, on a small cluster in memory.
 
 mod cluster;
+mod cluster_roles;
 mod deployments;
 mod disruption;
 mod garbage;

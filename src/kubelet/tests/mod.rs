@@ -9,5 +9,6 @@ mod lifecycle;
 mod looking;
 mod outages;
 mod probing;
+mod tokens;
 mod volumes;
 pub mod world;

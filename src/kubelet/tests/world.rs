@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 
 use crate::ids::{Revision, Uid};
@@ -11,6 +12,7 @@ use crate::kubelet::{Config, Machine};
 use crate::object::Key;
 use crate::store::{Entry, Snapshot};
 use crate::time::{Mono, Now, Wall};
+use crate::trust::Issuer;
 
 /// The moment `secs` after the test began.
 pub fn at(secs: u64) -> Now {
@@ -34,6 +36,7 @@ pub fn config() -> Config {
         version: "v1.33.0+skein".into(),
         port: 6443,
         machine: Machine::default(),
+        issuer: Some(Issuer::new(SigningKey::from_bytes(&[1; 32]))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Kind;
 use super::Subresource::{
-    Approval, Attach, EphemeralContainers, Eviction, Exec, Log, PortForward, Proxy, Scale, Status,
+    Approval, Attach, EphemeralContainers, Eviction, Exec, Log, PortForward, Proxy, Scale, Status, Token,
 };
 
 macro_rules! kinds {
@@ -71,7 +71,7 @@ kinds! { stored {
     SECRET = Kind { group: "", version: "v1", kind: "Secret", plural: "secrets", singular: "secret", since: 1,
         definition: "io.k8s.api.core.v1.Secret", ..KIND };
     SERVICE_ACCOUNT = Kind { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts",
-        singular: "serviceaccount", short_names: &["sa"], is_shown_when_deleted: true, since: 1,
+        singular: "serviceaccount", short_names: &["sa"], subresources: &[Token], is_shown_when_deleted: true, since: 1,
         definition: "io.k8s.api.core.v1.ServiceAccount", ..KIND };
     SERVICE = Kind { group: "", version: "v1", kind: "Service", plural: "services", singular: "service",
         short_names: &["svc"], categories: &["all"], subresources: &[Status, Proxy], is_shown_when_deleted: true, since: 1,
@@ -124,16 +124,16 @@ kinds! { stored {
         plural: "poddisruptionbudgets", singular: "poddisruptionbudget", short_names: &["pdb"],
         subresources: &[Status], definition: "io.k8s.api.policy.v1.PodDisruptionBudget", ..KIND };
     CLUSTER_ROLE_BINDING = Kind { group: "rbac.authorization.k8s.io", version: "v1", kind: "ClusterRoleBinding",
-        plural: "clusterrolebindings", singular: "clusterrolebinding", namespaced: false, is_inert: true,
+        plural: "clusterrolebindings", singular: "clusterrolebinding", namespaced: false,
         definition: "io.k8s.api.rbac.v1.ClusterRoleBinding", ..KIND };
     CLUSTER_ROLE = Kind { group: "rbac.authorization.k8s.io", version: "v1", kind: "ClusterRole",
-        plural: "clusterroles", singular: "clusterrole", namespaced: false, is_inert: true,
+        plural: "clusterroles", singular: "clusterrole", namespaced: false,
         definition: "io.k8s.api.rbac.v1.ClusterRole", ..KIND };
     ROLE_BINDING = Kind { group: "rbac.authorization.k8s.io", version: "v1", kind: "RoleBinding",
-        plural: "rolebindings", singular: "rolebinding", is_inert: true, definition: "io.k8s.api.rbac.v1.RoleBinding",
+        plural: "rolebindings", singular: "rolebinding", definition: "io.k8s.api.rbac.v1.RoleBinding",
         ..KIND };
     ROLE = Kind { group: "rbac.authorization.k8s.io", version: "v1", kind: "Role", plural: "roles", singular: "role",
-        is_inert: true, definition: "io.k8s.api.rbac.v1.Role", ..KIND };
+        definition: "io.k8s.api.rbac.v1.Role", ..KIND };
     CSI_DRIVER = Kind { group: "storage.k8s.io", version: "v1", kind: "CSIDriver", plural: "csidrivers",
         singular: "csidriver", namespaced: false, is_shown_when_deleted: true, is_inert: true,
         definition: "io.k8s.api.storage.v1.CSIDriver", ..KIND };

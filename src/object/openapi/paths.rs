@@ -9,6 +9,7 @@ use crate::object::kinds::Subresource;
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+const TOKEN: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
 /// Returns every path of `kind` with its operations. `shape` is the name of its schema.
 pub(super) fn of(kind: &'static Kind, shape: &str) -> Vec<(String, Value)> {
@@ -35,11 +36,13 @@ pub(super) fn of(kind: &'static Kind, shape: &str) -> Vec<(String, Value)> {
             Subresource::EphemeralContainers => ("ephemeralcontainers", at("Ephemeralcontainers")),
             Subresource::Eviction => ("eviction", Place { shape: EVICTION, ..at("Eviction") }),
             Subresource::Proxy => ("proxy", at("Proxy")),
+            Subresource::Token => ("token", Place { shape: TOKEN, ..at("Token") }),
         };
         let path = format!("{one}/{name}");
         let operations = match subresource {
             Subresource::Log => vec![("get", log(&place))],
             Subresource::Eviction => vec![("post", create(&place))],
+            Subresource::Token => vec![("post", create(&place))],
             Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
                 vec![("get", connect("Get", &place)), ("post", connect("Post", &place))]
             }
@@ -91,6 +94,7 @@ impl Place<'_> {
         let (group, version, kind) = match self.shape {
             SCALE => ("autoscaling", "v1", "Scale"),
             EVICTION => ("policy", "v1", "Eviction"),
+            TOKEN => ("authentication.k8s.io", "v1", "TokenRequest"),
             _ => (self.kind.group, self.kind.version, self.kind.kind),
         };
         let operation = json!({

@@ -42,6 +42,8 @@ fn name_faults(kind: &'static Kind, name: &str) -> Vec<String> {
         names::dns_label(name)
     } else if *kind == kinds::SERVICE {
         names::dns1035_label(name)
+    } else if kind.group == kinds::ROLE.group {
+        names::path_segment(name)
     } else {
         names::dns_subdomain(name)
     }

@@ -37,6 +37,14 @@ pub fn dns_subdomain(text: &str) -> Vec<String> {
     wrong
 }
 
+/// A part of a path: the names of roles and bindings.
+pub fn path_segment(text: &str) -> Vec<String> {
+    let whole = [".", ".."].into_iter().filter(|name| *name == text).map(|name| format!("may not be '{name}'"));
+    let parts =
+        ["/", "%"].into_iter().filter(|part| text.contains(part)).map(|part| format!("may not contain '{part}'"));
+    whole.chain(parts).collect()
+}
+
 /// RFC 1035 label: a Service's name.
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut wrong = too_long(text, 63);

@@ -52,33 +52,54 @@ fn prune_at(value: &mut Value, schema: &Schema, is_object: bool, path: &mut Stri
     }
 }
 
+/// The most bytes of defaults that one object is given. What would take more is larger than any object may be, and is
+/// refused for that; a few empty elements must not become gigabytes first.
+const MAX_DEFAULTS: usize = 4 << 20;
+
 /// Gives fields that are not there, or null where that is no value, their defaults; other such nulls go.
 pub fn defaults(value: &mut Value, schema: &Schema) {
+    let mut left = MAX_DEFAULTS;
+    fill(value, schema, &mut left);
+}
+
+fn fill(value: &mut Value, schema: &Schema, left: &mut usize) {
     match value {
         Value::Object(members) => {
             drop_nulls(members, schema);
             for (name, inner) in &schema.properties {
-                if let (None, Some(default)) = (members.get(name), &inner.default) {
-                    members.insert(name.clone(), default.clone());
+                if !members.contains_key(name)
+                    && let Some(default) = default(inner, left)
+                {
+                    members.insert(name.clone(), default);
                 }
             }
             for (name, value) in members.iter_mut() {
                 if let Some(inner) = schema.member(name) {
-                    defaults(value, inner);
+                    fill(value, inner, left);
                 }
             }
         }
         Value::Array(items) => {
             let Some(inner) = schema.items.as_deref() else { return };
             for item in items {
-                if let (true, false, Some(default)) = (item.is_null(), inner.nullable, &inner.default) {
-                    *item = default.clone();
+                if item.is_null()
+                    && !inner.nullable
+                    && let Some(default) = default(inner, left)
+                {
+                    *item = default;
                 }
-                defaults(item, inner);
+                fill(item, inner, left);
             }
         }
         _ => {}
     }
+}
+
+/// Takes a default, if there is one and room for it.
+fn default(schema: &Schema, left: &mut usize) -> Option<Value> {
+    let default = schema.default.as_ref()?;
+    *left = left.checked_sub(schema.default_bytes + 1)?;
+    Some(default.clone())
 }
 
 fn drop_nulls(members: &mut Map<String, Value>, schema: &Schema) {
@@ -161,5 +182,16 @@ mod tests {
         assert_eq!(filled(given), expected);
         assert_eq!(filled(expected.clone()), expected, "twice is once");
         assert!(schema.has_defaults());
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_become_gigabytes() {
+        let schema =
+            Schema::of(&json!({"type": "object", "properties": {"list": {"type": "array", "items": {"type": "object",
+            "properties": {"p": {"type": "string", "default": "x".repeat(100_000)}}}}}}));
+        let mut object = json!({"list": vec![json!({}); 10_000]});
+        defaults(&mut object, &schema);
+        let bytes = object.to_string().len();
+        assert!((2 << 20..5 << 20).contains(&bytes), "{bytes}: too much to be kept, and not more than that");
     }
 }

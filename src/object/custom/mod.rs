@@ -23,5 +23,5 @@ pub use definition::{Column, Definition, Scale, Version};
 pub use fill::{defaults, prune, whole_numbers};
 pub use intern::{MAX_KINDS, Names, kind};
 pub use path::{JsonPath, at, put};
-pub use schema::{Range, Rules, Schema, Type, pattern};
+pub use schema::{Pattern, Range, Rules, Schema, Type, pattern};
 pub use validate::{validate, validate_value};

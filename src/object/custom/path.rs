@@ -35,7 +35,7 @@ impl JsonPath {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
-        let mut reader = Reader { rest: inner.strip_prefix('$').unwrap_or(inner) };
+        let mut reader = Reader { rest: inner.strip_prefix('$').unwrap_or(inner), depth: 0 };
         let steps = reader.steps()?;
         if reader.rest.is_empty() {
             Ok(Self(steps))
@@ -94,8 +94,12 @@ fn holds(item: &Value, path: &[Step], condition: Option<&(Compare, Value)>) -> b
     })
 }
 
+/// How deep conditions may stand in conditions.
+const MAX_DEPTH: usize = 8;
+
 struct Reader<'a> {
     rest: &'a str,
+    depth: usize,
 }
 
 impl Reader<'_> {
@@ -150,7 +154,12 @@ impl Reader<'_> {
             if !self.take("@") {
                 return Err("a condition begins with @".into());
             }
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
+                return Err("too many conditions in conditions".into());
+            }
             let path = self.steps()?;
+            self.depth -= 1;
             self.spaces();
             let condition = match self.compare() {
                 Some(compare) => Some((compare, self.literal()?)),
@@ -248,6 +257,7 @@ mod tests {
         for path in [".spec.none", ".status.conditions[?(@.type=='X')].status", ".spec.hosts[9]", ".spec.replicas.x"] {
             assert_eq!(JsonPath::parse(path).unwrap().first(&object), None, "{path}");
         }
+        assert!(JsonPath::parse(&format!(".a{}", "[?(@".repeat(100_000))).is_err(), "and no stack is used up");
         for path in ["..spec", ".spec[", ".spec[x]", ".a[?(@.b==)]", "x", ".a b"] {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }

@@ -4,6 +4,7 @@
 //! from elsewhere must not take anything down.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -38,6 +39,8 @@ pub struct Schema {
     pub required: Vec<String>,
     /// What stands for nothing.
     pub default: Option<Value>,
+    /// How many bytes that takes as JSON.
+    pub default_bytes: usize,
     /// How the elements of a list are told apart.
     pub list: ListType,
     /// Whether an object is one value, whose fields have no owners of their own.
@@ -97,8 +100,8 @@ pub struct Rules {
     pub one: Option<Vec<Value>>,
     /// A form that has a name, as `date-time`.
     pub format: Option<String>,
-    /// A form that is written down; the text is as the definition has it.
-    pub pattern: Option<(String, Regex)>,
+    /// A form that is written down.
+    pub pattern: Option<Pattern>,
     /// At least this; whether more than it.
     pub minimum: Option<(f64, bool)>,
     /// At most this; whether less than it.
@@ -119,6 +122,26 @@ pub struct Rules {
     pub one_of: Vec<Schema>,
     /// Not this.
     pub not: Option<Box<Schema>>,
+}
+
+/// A form that is written down. It is compiled when it is first asked for: a definition may have thousands.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// The text, as the definition has it.
+    pub text: String,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    fn of(text: &str) -> Self {
+        Self { text: text.to_owned(), compiled: OnceLock::new() }
+    }
+
+    /// Tells whether a text has the form. Any has one that is no form, which validation prevents.
+    pub fn fits(&self, text: &str) -> bool {
+        let compiled = self.compiled.get_or_init(|| pattern(&self.text).ok());
+        compiled.as_ref().is_none_or(|regex| regex.is_match(text))
+    }
 }
 
 /// A least and a most.
@@ -171,6 +194,7 @@ impl Schema {
             items: if json["items"].is_null() { None } else { boxed(&json["items"]) },
             required: texts(&json["required"]),
             default: json.get("default").cloned(),
+            default_bytes: json.get("default").map_or(0, |default| default.to_string().len()),
             list: match json["x-kubernetes-list-type"].as_str() {
                 Some("set") => ListType::Set,
                 Some("map") => ListType::Map(texts(&json["x-kubernetes-list-map-keys"]).into()),
@@ -180,7 +204,7 @@ impl Schema {
             rules: Rules {
                 one: json["enum"].as_array().cloned(),
                 format: json["format"].as_str().map(str::to_owned),
-                pattern: json["pattern"].as_str().and_then(|text| Some((text.to_owned(), pattern(text).ok()?))),
+                pattern: json["pattern"].as_str().map(Pattern::of),
                 minimum: json["minimum"].as_f64().map(|n| (n, flag("exclusiveMinimum"))),
                 maximum: json["maximum"].as_f64().map(|n| (n, flag("exclusiveMaximum"))),
                 multiple_of: json["multipleOf"].as_f64().filter(|n| *n > 0.0),

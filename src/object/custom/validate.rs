@@ -117,8 +117,8 @@ impl Found {
             let unit = if most == 1 { "byte" } else { "bytes" };
             self.add(CauseReason::FieldValueTooLong, path, format!("Too long: may not be more than {most} {unit}"));
         }
-        if let Some((pattern, _)) = rules.pattern.as_ref().filter(|(_, regex)| !regex.is_match(text)) {
-            self.invalid(path, &value, &format!("should match '{pattern}'"));
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.fits(text)) {
+            self.invalid(path, &value, &format!("should match '{}'", pattern.text));
         }
         if let Some(format) = rules.format.as_ref().filter(|format| !formats::text_fits(format, text)) {
             self.invalid(path, &value, &format!("must be of type {format}: {text:?}"));

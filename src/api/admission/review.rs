@@ -45,6 +45,13 @@ impl Review<'_> {
         };
         let gvr = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
         let who = asked.who;
+        let mut user = json!({"username": who.name, "groups": who.groups});
+        if !who.uid.is_empty() {
+            user["uid"] = json!(who.uid);
+        }
+        if !who.extra.is_empty() {
+            user["extra"] = json!(who.extra);
+        }
         let mut request = json!({
             "uid": uid,
             "kind": gvk(form),
@@ -53,7 +60,7 @@ impl Review<'_> {
             "requestResource": gvr(asked.key.kind),
             "name": asked.key.name,
             "operation": asked.operation.word(),
-            "userInfo": {"username": who.name, "groups": who.groups},
+            "userInfo": user,
             "object": new,
             "oldObject": old,
             "dryRun": asked.dry_run,

@@ -76,7 +76,8 @@ fn mount(spec: &mut Value, key: &Key, seed: i64) {
     let is_new = known.is_none();
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        // To index what is not there would make it.
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             if mounts.iter().any(|mount| mount["mountPath"] == MOUNT) {
                 continue;
@@ -128,7 +129,7 @@ mod tests {
         view
     }
 
-    fn made(account: &Value, spec: Value) -> Result<Value, Rejected> {
+    fn made(account: &Value, spec: &Value) -> Result<Value, Rejected> {
         let key = Key::new(&kinds::POD, "shop", "web");
         Ok(completed(&view(account), &key, json!({"metadata": {"name": "web"}, "spec": spec}), 7)?["spec"].clone())
     }
@@ -144,7 +145,7 @@ mod tests {
         let spec = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b",
             "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}]});
         // Also where the account is not there yet.
-        let spec = made(&Value::Null, spec).unwrap();
+        let spec = made(&Value::Null, &spec).unwrap();
         let name = spec["volumes"][0]["name"].as_str().unwrap();
         assert!(name.starts_with(VOLUME) && name.len() == VOLUME.len() + write::SUFFIX_LENGTH, "{name}");
         let mount = json!([{"name": name, "readOnly": true, "mountPath": MOUNT}]);
@@ -159,12 +160,14 @@ mod tests {
     fn who_wants_none_gets_none() {
         let containers = json!([{"name": "a"}]);
         let without = json!({"containers": containers, "automountServiceAccountToken": false});
-        assert!(made(&Value::Null, without).unwrap().get("volumes").is_none());
+        assert!(made(&Value::Null, &without).unwrap().get("volumes").is_none());
+        let plain = made(&Value::Null, &json!({"containers": containers})).unwrap();
+        assert!(plain.get("initContainers").is_none() && plain.get("imagePullSecrets").is_none(), "{plain}");
         let quiet = account(json!({"automountServiceAccountToken": false}));
         let of = |more: &Value| {
             let mut spec = json!({"containers": containers, "serviceAccountName": "robot"});
             spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            made(&quiet, spec).unwrap()
+            made(&quiet, &spec).unwrap()
         };
         assert!(of(&json!({})).get("volumes").is_none());
         assert!(of(&json!({"automountServiceAccountToken": true})).get("volumes").is_some());
@@ -174,15 +177,15 @@ mod tests {
     fn pull_secrets_are_the_accounts_unless_the_pod_has_its_own() {
         let robot = account(json!({"imagePullSecrets": [{"name": "theirs"}]}));
         let spec = json!({"containers": [], "serviceAccountName": "robot"});
-        assert_eq!(made(&robot, spec.clone()).unwrap()["imagePullSecrets"][0]["name"], "theirs");
+        assert_eq!(made(&robot, &spec).unwrap()["imagePullSecrets"][0]["name"], "theirs");
         let mut own = spec;
         own["imagePullSecrets"] = json!([{"name": "own"}]);
-        assert_eq!(made(&robot, own).unwrap()["imagePullSecrets"], json!([{"name": "own"}]));
+        assert_eq!(made(&robot, &own).unwrap()["imagePullSecrets"], json!([{"name": "own"}]));
     }
 
     #[test]
     fn an_account_that_is_not_there_is_named() {
-        let Err(Rejected::Forbidden { message, .. }) = made(&Value::Null, json!({"serviceAccountName": "robot"}))
+        let Err(Rejected::Forbidden { message, .. }) = made(&Value::Null, &json!({"serviceAccountName": "robot"}))
         else {
             panic!("nobody acts in a name that is not there");
         };

@@ -78,7 +78,7 @@ pub fn config_of(member: &Member, key: SigningKey, incarnation: u64, seed: [u8; 
             version: "v1.33.0".into(),
             port: 6443,
             machine: kubelet::Machine::default(),
-            issuer: Some(Issuer::new(key.clone())),
+            issuer: Some(Issuer::new(key)),
         },
         routing: routing::Config { node: name, cluster_domain: "cluster.local".into(), service_range },
     }

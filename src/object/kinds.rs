@@ -186,6 +186,17 @@ mod tests {
     }
 
     #[test]
+    fn the_docs_list_the_kinds_on_which_nothing_acts() {
+        let docs = include_str!("../../docs/kinds.md");
+        let list = docs.split_once("with the table of kinds. -->").expect("the list is marked").1;
+        let list = list.split_once(".\n").expect("it ends with a full stop").0;
+        let documented: Vec<&str> = list.split(',').map(str::trim).collect();
+        let mut inert: Vec<&str> = KINDS.iter().filter(|kind| kind.is_inert).map(|kind| kind.kind).collect();
+        inert.sort_unstable();
+        assert_eq!(documented, inert);
+    }
+
+    #[test]
     fn a_kind_that_acts_is_no_inert_one() {
         for kind in [&POD, &DEPLOYMENT, &REPLICA_SET, &SERVICE, &NAMESPACE, &CONFIG_MAP, &LEASE] {
             assert_eq!(kind.warning(), None);

@@ -23,6 +23,7 @@ pub use note::{Note, NoteType};
 pub use quantity::Quantity;
 pub use selector::Selector;
 
+pub mod cron;
 pub mod custom;
 pub mod decode;
 pub mod disruption;

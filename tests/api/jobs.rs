@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use skein::runtime::fake::{Image, Life};
 
@@ -127,4 +128,22 @@ async fn a_pod_of_two_budgets_is_an_error_and_one_of_none_goes() {
     for pod in &pods {
         assert_eq!(evict(&cluster, pod, &json!({"gracePeriodSeconds": 0})).await.0, 201);
     }
+}
+
+#[tokio::test]
+async fn a_kind_on_which_nothing_acts_is_stored_with_a_warning() {
+    let cluster = Cluster::new().await;
+    let warnings = |body: Value, path: &str| {
+        let request = Request::post(path).header("content-type", "application/json").body(Body::from(body.to_string()));
+        let cluster = &cluster;
+        async move {
+            let response = cluster.answer(request.expect("it is well-formed")).await;
+            assert_eq!(response.status(), 201);
+            response.headers().get("warning").map(|value| value.to_str().expect("text").to_owned())
+        }
+    };
+    let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 7});
+    let said = warnings(class, "/apis/scheduling.k8s.io/v1/priorityclasses").await;
+    assert_eq!(said.as_deref(), Some("299 - \"PriorityClass is stored, but nothing acts on it yet\""));
+    assert_eq!(warnings(job("pi", "pi:1", &json!({"suspend": true})), JOBS).await, None);
 }

@@ -53,6 +53,83 @@ fn selector_and_template(spec: &Field<'_>, kind: &str, causes: &mut Causes) {
     template(&spec.child("template"), &field, Selector::of_object(field.value), causes);
 }
 
+/// Checks a DaemonSet.
+pub(super) fn daemon_set(root: &Field<'_>, causes: &mut Causes) {
+    let spec = root.child("spec");
+    selector_and_template(&spec, "daemonset", causes);
+    causes.not_negative(&spec.child("minReadySeconds"));
+    causes.not_negative(&spec.child("revisionHistoryLimit"));
+    let kind = spec.child("updateStrategy").child("type");
+    if !["RollingUpdate", "OnDelete"].contains(&kind.text()) {
+        causes.not_supported(&kind.named("spec.updateStrategy"), &["RollingUpdate", "OnDelete"]);
+    }
+}
+
+/// Checks a StatefulSet.
+pub(super) fn stateful_set(root: &Field<'_>, causes: &mut Causes) {
+    let spec = root.child("spec");
+    causes.one_of(&spec.child("podManagementPolicy"), &["OrderedReady", "Parallel"]);
+    causes.one_of(&spec.child("updateStrategy").child("type"), &["OnDelete", "RollingUpdate"]);
+    for name in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
+        causes.not_negative(&spec.child(name));
+    }
+    selector_and_template(&spec, "statefulset", causes);
+}
+
+/// Of a StatefulSet what its pods are bound to stays.
+pub(super) fn stateful_set_update(new: &Field<'_>, old: &Field<'_>, causes: &mut Causes) {
+    const MAY: [&str; 7] = [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ];
+    let rest = |root: &Field<'_>| {
+        let mut spec = root.child("spec").value.clone();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.retain(|name, _| !MAY.contains(&name.as_str()));
+        }
+        spec
+    };
+    if !super::field::same(&rest(new), &rest(old)) {
+        let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+                   'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+                   'minReadySeconds' are forbidden";
+        causes.forbidden(&new.child("spec"), why);
+    }
+}
+
+/// Checks a ReplicationController.
+pub(super) fn replication_controller(root: &Field<'_>, causes: &mut Causes) {
+    let spec = root.child("spec");
+    causes.not_negative(&spec.child("replicas"));
+    causes.not_negative(&spec.child("minReadySeconds"));
+    let (own, template) = (spec.child("selector"), spec.child("template"));
+    if own.len() == 0 {
+        causes.required(&own, "");
+    }
+    if !template.is_set() {
+        return causes.required(&template, "");
+    }
+    let labels = template.child("metadata").child("labels");
+    if own.entries().any(|(key, value)| labels.value[key] != *value.value) {
+        causes.invalid_as(&labels, &go_map(labels.value), "`selector` does not match template `labels`");
+    }
+    pod::template(&template, causes);
+}
+
+/// Checks that a selector that the user brings selects what the template makes.
+pub(super) fn selects_template(spec: &Field<'_>, field: &Field<'_>, causes: &mut Causes) {
+    let labels = spec.child("template").child("metadata").child("labels");
+    let map = labels.entries().map(|(key, value)| (key.to_owned(), value.text().to_owned())).collect();
+    if Selector::of_object(field.value).is_ok_and(|selector| !selector.matches(&map)) {
+        causes.invalid_as(&labels, &go_map(labels.value), "`selector` does not match template `labels`");
+    }
+}
+
 fn template(template: &Field<'_>, field: &Field<'_>, selector: Result<Selector, BadSelector>, causes: &mut Causes) {
     let Ok(selector) = selector else {
         return causes.invalid_as(field, &go_selector(field.value), "invalid label selector");
@@ -102,7 +179,7 @@ fn rolling_update(rolling: &Field<'_>, causes: &mut Causes) {
     }
 }
 
-fn number_or_percent(field: &Field<'_>, causes: &mut Causes) {
+pub(super) fn number_or_percent(field: &Field<'_>, causes: &mut Causes) {
     if field.value.is_string() {
         for fault in names::percent(field.text()) {
             causes.invalid_as(field, &shown(field), &fault);

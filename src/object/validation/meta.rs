@@ -44,6 +44,8 @@ fn name_faults(kind: &'static Kind, name: &str) -> Vec<String> {
         names::dns1035_label(name)
     } else if kind.group == kinds::ROLE.group {
         names::path_segment(name)
+    } else if *kind == kinds::IP_ADDRESS {
+        names::ip_address(name)
     } else {
         names::dns_subdomain(name)
     }

@@ -126,6 +126,7 @@ impl<'a> Rules<'a> {
             return Vec::new();
         }
         let mut causes = validation::on_create(self.kind(), object);
+        causes.extend(validation::on_birth(self.kind(), object));
         if let Some(version) = self.version {
             causes.extend(custom::validate(object, &version.schema));
             causes.extend(replicas(version, object));

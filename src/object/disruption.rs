@@ -50,7 +50,7 @@ pub fn left(at: &str, now: Wall) -> Option<u64> {
 
 /// Returns how many of `ledger` a budget's status does not know of yet.
 pub fn unknown_to(status: &Value, ledger: &Ledger) -> usize {
-    ledger.iter().filter(|(pod, at)| status["disruptedPods"][pod.as_str()] != Value::from(at.as_str())).count()
+    ledger.iter().filter(|(pod, at)| status["disruptedPods"][pod.as_str()] != at.as_str()).count()
 }
 
 /// Makes the Lease that holds `ledger` for the budget that `budget` shows; `lease` is as it is now, if it is.

@@ -122,9 +122,9 @@ pub fn atoms(kind: &Kind) -> &'static [Atom] {
         POD
     } else if *kind == kinds::JOB {
         JOB
-    } else if [&kinds::STATEFUL_SET, &kinds::DAEMON_SET, &kinds::POD_DISRUPTION_BUDGET].contains(&kind) {
-        DEPLOYMENT
-    } else if *kind == kinds::DEPLOYMENT {
+    } else if [&kinds::DEPLOYMENT, &kinds::STATEFUL_SET, &kinds::DAEMON_SET, &kinds::POD_DISRUPTION_BUDGET]
+        .contains(&kind)
+    {
         DEPLOYMENT
     } else if *kind == kinds::REPLICA_SET {
         REPLICA_SET

@@ -73,7 +73,7 @@ async fn guarded(cluster: &Cluster) -> Vec<String> {
     cluster.create("/apis/policy/v1/namespaces/default/poddisruptionbudgets", &budget).await;
     until_allowed(cluster).await;
     let pods = cluster.get(PODS).await.1;
-    items(&pods).iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    items(&pods).iter().map(|pod| pod["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
 }
 
 async fn until_allowed(cluster: &Cluster) {

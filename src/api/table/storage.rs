@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(rest: Value) -> Value {
+    fn object(rest: &Value) -> Value {
         let mut object = json!({"metadata": {"name": "x", "creationTimestamp": "1970-01-01T00:00:00Z"}});
         object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         object
@@ -309,26 +309,27 @@ mod tests {
         let spec = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadOnlyMany", "ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain", "claimRef": {"namespace": "shop", "name": "data"},
             "storageClassName": "fast", "volumeMode": "Filesystem"});
-        let cells = json!(volume(&object(json!({"spec": spec, "status": {"phase": "Bound"}})), now));
+        let cells = json!(volume(&object(&json!({"spec": spec, "status": {"phase": "Bound"}})), now));
         let expected =
             json!(["x", "1Gi", "RWO,ROX", "Retain", "Bound", "shop/data", "fast", "<unset>", "", "60s", "Filesystem"]);
         assert_eq!(cells, expected);
-        let cells = json!(claim(&object(json!({"status": {"phase": "Pending", "capacity": {"storage": "1Gi"}}})), now));
+        let cells =
+            json!(claim(&object(&json!({"status": {"phase": "Pending", "capacity": {"storage": "1Gi"}}})), now));
         assert_eq!(cells, json!(["x", "Pending", "", "", "", "", "<unset>", "60s", "<unset>"]));
     }
 
     #[test]
     fn classes_and_quotas_are_printed_as_upstream_does() {
         let now = Wall::from_secs(60);
-        let mut class = object(json!({"provisioner": "p", "allowVolumeExpansion": true}));
+        let mut class = object(&json!({"provisioner": "p", "allowVolumeExpansion": true}));
         class["metadata"]["annotations"] = json!({"storageclass.kubernetes.io/is-default-class": "true"});
         assert_eq!(json!(storage_class(&class, now)), json!(["x (default)", "p", "Delete", "Immediate", true, "60s"]));
         let status = json!({"hard": {"limits.cpu": "2", "pods": "5"}, "used": {"pods": "1"}});
         assert_eq!(
-            json!(quota(&object(json!({"status": status})), now)),
+            json!(quota(&object(&json!({"status": status})), now)),
             json!(["x", "pods: 1/5", "limits.cpu: 0/2", "60s"])
         );
-        let driver = json!(csi_driver(&object(json!({"spec": {"volumeLifecycleModes": ["Persistent"]}})), now));
+        let driver = json!(csi_driver(&object(&json!({"spec": {"volumeLifecycleModes": ["Persistent"]}})), now));
         assert_eq!(driver, json!(["x", true, false, false, "<unset>", false, "Persistent", "60s"]));
     }
 }

@@ -119,7 +119,7 @@ pub(super) async fn commit_new(api: &Api, user: &str, change: Change, dry_run: b
     loop {
         match api.handle.commit_for(user, change.clone(), dry_run).await {
             Err(Rejected::NotYet { .. }) if begun.elapsed() < LEVEL_WITHIN => {
-                tokio::time::sleep(LEVEL_WITHIN / 30).await
+                tokio::time::sleep(LEVEL_WITHIN / 30).await;
             }
             answer => return answer,
         }

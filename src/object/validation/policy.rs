@@ -133,7 +133,7 @@ pub(super) fn autoscaler(root: &Field<'_>, causes: &mut Causes) {
         let mut letters = metric.child("type").text().chars();
         let member: String = letters.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(letters).collect();
         if sorts.contains(&metric.child("type").text()) && !metric.has(&member) {
-            causes.required(&metric.child(&member), &format!("must populate information for the given metric source"));
+            causes.required(&metric.child(&member), "must populate information for the given metric source");
         }
     }
 }

@@ -74,7 +74,7 @@ class Story(unittest.TestCase):
         create(apiVersion="v1", kind="Pod", metadata={"name": "bare", "labels": {"app": "bare"}}, spec={"containers": [
             {"name": "c", "image": "web:1"}]})
         settled(1, "app=bare")
-        self.assertRegex(agent("status"), r"(?m)^Level +4$")
+        self.assertRegex(agent("status"), r"(?m)^Level +5$")
         self.assertIn("objects of cluster", agent("backup", str(FILE)))
         self.assertEqual(stat.S_IMODE(os.stat(FILE).st_mode), 0o600)
         kubectl("delete", "deployment", "web", "--wait=false")

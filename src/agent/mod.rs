@@ -26,6 +26,7 @@ pub mod places;
 mod reach;
 mod sessions;
 mod settings;
+mod signer;
 pub mod warden;
 pub mod welcome;
 mod wire;

@@ -36,6 +36,7 @@ use super::genesis::Genesis;
 use super::keepsakes::Keepsakes;
 use super::places::{self, Places};
 use super::reach::Reach;
+use super::signer;
 use super::warden::Board;
 use super::welcome::Welcome;
 use super::{clock, settings, tell_systemd};
@@ -233,6 +234,9 @@ impl Site<'_> {
             api = api.with_audit(api::Audit::open(self.folder.path(), limit)?);
         }
         let api = Arc::new(api);
+        if let Some(authority) = &certificates.authority {
+            self.tasks.spawn(signer::run(handle.clone(), Arc::clone(authority), self.shutdown.clone()));
+        }
         let server = api::Server::with(api, certificates.api.clone(), ca)?;
         self.tasks.spawn(server.run(listener, self.shutdown.clone()));
 

@@ -116,7 +116,22 @@ impl Authority {
         groups: &[String],
         now: Wall,
     ) -> Result<String, TrustError> {
-        let mut params = leaf(key, user, now, LEAF_LIFETIME)?;
+        self.client_for(key, user, groups, LEAF_LIFETIME, now)
+    }
+
+    /// Issues one for so long.
+    ///
+    /// # Errors
+    /// As [`Authority::client`].
+    pub fn client_for(
+        &self,
+        key: &impl PublicKeyData,
+        user: &str,
+        groups: &[String],
+        lifetime: Duration,
+        now: Wall,
+    ) -> Result<String, TrustError> {
+        let mut params = leaf(key, user, now, lifetime)?;
         params.distinguished_name = name(user);
         user::write_groups(&mut params.distinguished_name, user, groups)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

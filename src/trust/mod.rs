@@ -12,6 +12,7 @@ mod fixtures;
 pub mod kubeconfig;
 pub mod member;
 pub mod recovery;
+pub mod request;
 pub mod service_account;
 pub mod token;
 pub mod user;
@@ -56,6 +57,9 @@ pub enum TrustError {
         /// How many were given.
         count: usize,
     },
+    /// Nobody gets every right by a certificate that is asked for.
+    #[error("use of kubernetes.io/kube-apiserver-client signer with {ADMINS} group is not allowed")]
+    Administrators,
     /// A moment that no certificate can name.
     #[error("the time {0} cannot be written into a certificate")]
     Time(crate::time::Wall),

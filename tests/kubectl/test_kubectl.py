@@ -90,6 +90,17 @@ class Kubectl:
         finally:
             self.said("delete", kind, name, "--wait=false", node="n1")
 
+    @contextlib.contextmanager
+    def config_of(self, user):
+        """The command line by which somebody asks n2 who is not the administrator."""
+        clusters = json.loads(sh(*self.base, "config", "view", "--raw", "--minify", *at("n2"), "-o", "json"))["clusters"]
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(json.dumps({"apiVersion": "v1", "kind": "Config", "clusters": clusters, "current-context": "user",
+                                   "contexts": [{"name": "user", "context": {"cluster": clusters[0]["name"], "user": "user"}}],
+                                   "users": [{"name": "user", "user": user}]}))
+            file.flush()
+            yield [str(RUN / "bin" / self.binary), "--kubeconfig", file.name, "-n", self.namespace]
+
     def everywhere(self, *args):
         """Waits until every node shows the object; a watch need not have begun at the node that was written to."""
         for node in NODES:
@@ -318,12 +329,12 @@ class Kubectl:
             self.shows("approved", "certificate", "approve", name, node="n1")
             certificate = eventually("the certificate", lambda: self.get("csr", name)["status"].get("certificate"), seconds=10)
             (folder / "crt").write_text(sh("base64", "-d", stdin=certificate))
-            code, text = self.said("auth", "whoami", f"--client-certificate={folder}/crt", f"--client-key={folder}/key")
-            self.assertEqual(code, 0, text)
-            self.assertIn("jane", text)
-            self.assertIn("cooks", text)
-            self.refused('User "jane" cannot list resource "pods"', "get", "pods", f"--client-certificate={folder}/crt",
-                         f"--client-key={folder}/key")
+            user = {"client-certificate": f"{folder}/crt", "client-key": f"{folder}/key"}
+            with self.config_of(user) as ask:
+                text = sh(*ask, "auth", "whoami")
+                self.assertIn("jane", text)
+                self.assertIn("cooks", text)
+                self.assertIn('User "jane" cannot list resource "pods"', said(*ask, "get", "pods")[1])
         finally:
             self.run_("delete", "csr", name, node="n1")
 
@@ -476,14 +487,7 @@ class Kubectl:
         self.run_("create", "serviceaccount", "robot", node="n1")
         try:
             token = self.run_("create", "token", "robot", "--duration=10m", node="n1").strip()
-            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-                # Without the administrator's certificate.
-                server = json.loads(sh(*self.base, "config", "view", "--raw", "--minify", *at("n2"), "-o", "json"))["clusters"]
-                file.write(json.dumps({"apiVersion": "v1", "kind": "Config", "clusters": server, "current-context": "robot",
-                                       "contexts": [{"name": "robot", "context": {"cluster": server[0]["name"], "user": "robot"}}],
-                                       "users": [{"name": "robot", "user": {"token": token}}]}))
-                file.flush()
-                ask = [str(RUN / "bin" / self.binary), "--kubeconfig", file.name, "-n", self.namespace]
+            with self.config_of({"token": token}) as ask:
                 self.assertIn(f"system:serviceaccount:{self.namespace}:robot", sh(*ask, "auth", "whoami"))
                 self.assertIn("forbidden", said(*ask, "get", "pods")[1])
                 with self.made("rolebinding", "robot", "--clusterrole=view", f"--serviceaccount={self.namespace}:robot"):

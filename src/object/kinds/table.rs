@@ -103,7 +103,7 @@ kinds! { stored {
     CERTIFICATE_SIGNING_REQUEST = Kind { group: "certificates.k8s.io", version: "v1",
         kind: "CertificateSigningRequest", plural: "certificatesigningrequests",
         singular: "certificatesigningrequest", short_names: &["csr"], namespaced: false,
-        subresources: &[Status, Approval], is_inert: true,
+        subresources: &[Status, Approval],
         definition: "io.k8s.api.certificates.v1.CertificateSigningRequest", ..KIND };
     INGRESS_CLASS = Kind { group: "networking.k8s.io", version: "v1", kind: "IngressClass", plural: "ingressclasses",
         singular: "ingressclass", namespaced: false, is_inert: true,

@@ -48,6 +48,9 @@ pub fn on_birth(kind: &'static Kind, object: &Value) -> Vec<Cause> {
     if *kind == kinds::JOB {
         batch::new_job(&Field::root(object), &mut causes);
     }
+    if *kind == kinds::POD {
+        pod::on_birth(&Field::root(object), &mut causes);
+    }
     causes.distinct()
 }
 

@@ -25,11 +25,16 @@ pub(super) fn on_create(root: &Field<'_>, causes: &mut Causes) {
     let spec = root.child("spec");
     meta::partition(root, causes);
     pod(&spec, causes);
-    if spec.child("ephemeralContainers").len() > 0 {
-        causes.forbidden(&spec.child("ephemeralContainers"), "cannot be set on create");
-    }
     if !spec.child("nodeName").text().is_empty() && spec.child("schedulingGates").len() > 0 {
         causes.forbidden(&spec.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// Checks what a Pod may have only later.
+pub(super) fn on_birth(root: &Field<'_>, causes: &mut Causes) {
+    let ephemeral = root.child("spec").child("ephemeralContainers");
+    if ephemeral.len() > 0 {
+        causes.forbidden(&ephemeral, "cannot be set on create");
     }
 }
 

@@ -187,7 +187,8 @@ impl Server {
                 request.extensions_mut().insert(from);
             }
             let (api, shown) = (Arc::clone(&self.api), Arc::clone(&shown));
-            async move { Ok::<_, Infallible>(api.answer_to(request.map(Body::new), &shown).await) }
+            // In a box, which goes with the answer: else each of thousands of watches keeps room for all that answering took.
+            async move { Ok::<_, Infallible>(Box::pin(api.answer_to(request.map(Body::new), &shown)).await) }
         });
         let connection = self.connections.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);

@@ -181,21 +181,27 @@ class Prober:
         return f"prober on {self.node}"
 
 
+def credentials(node):
+    """Where a node's API is, and what proves to it that the administrator asks. Takes kubectl a moment."""
+    config = json.loads(sh(str(RUN / "bin/kubectl"), "--kubeconfig", str(RUN / node / "data/kubeconfig"), "config", "view",
+                           "--raw", "--minify", "--context", node, "-o", "json"))
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    with tempfile.NamedTemporaryFile("wb") as pem:
+        pem.write(base64.b64decode(user["client-certificate-data"]))
+        pem.write(base64.b64decode(user["client-key-data"]))
+        pem.flush()
+        context.load_cert_chain(pem.name)
+    host, port = cluster["server"].removeprefix("https://").split(":")
+    return host, int(port), context
+
+
 class Api:
     """One connection to the Kubernetes API of a node."""
 
-    def __init__(self, node="n1"):
-        config = json.loads(sh(str(RUN / "bin/kubectl"), "--kubeconfig", str(RUN / node / "data/kubeconfig"), "config", "view",
-                               "--raw", "--minify", "--context", node, "-o", "json"))
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-        with tempfile.NamedTemporaryFile("wb") as pem:
-            pem.write(base64.b64decode(user["client-certificate-data"]))
-            pem.write(base64.b64decode(user["client-key-data"]))
-            pem.flush()
-            context.load_cert_chain(pem.name)
-        host, port = cluster["server"].removeprefix("https://").split(":")
-        self.connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=60)
+    def __init__(self, node="n1", proven=None):
+        host, port, context = proven or credentials(node)
+        self.connection = http.client.HTTPSConnection(host, port, context=context, timeout=60)
 
     def ask(self, method, path, body=None):
         data = json.dumps(body) if body is not None else None

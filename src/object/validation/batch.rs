@@ -11,6 +11,15 @@ const MOST_INDEXES: i64 = 100_000;
 /// Longest name of a CronJob: its Jobs' names are eleven letters longer.
 const LONGEST_CRON_JOB: usize = 52;
 
+/// What a Job may ask for that its controller does not do yet.
+const NOT_DONE: [&str; 3] = ["successPolicy", "backoffLimitPerIndex", "maxFailedIndexes"];
+
+/// Says which of what a Job asks for is not done.
+pub(super) fn warnings(job: &Value) -> Vec<String> {
+    let asked = NOT_DONE.iter().filter(|name| !job["spec"][**name].is_null());
+    asked.map(|name| format!("spec.{name} is stored, but nothing acts on it yet")).collect()
+}
+
 /// Checks a Job.
 pub(super) fn job(root: &Field<'_>, causes: &mut Causes) {
     job_spec(&root.child("spec"), causes);

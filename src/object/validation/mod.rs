@@ -26,7 +26,11 @@ use field::{Causes, Field};
 
 /// Says what an object asks for that is not done, so that its author is warned.
 pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
-    if *kind == kinds::CUSTOM_RESOURCE_DEFINITION { extensions::warnings(object) } else { Vec::new() }
+    match kind {
+        k if *k == kinds::CUSTOM_RESOURCE_DEFINITION => extensions::warnings(object),
+        k if *k == kinds::JOB => batch::warnings(object),
+        _ => Vec::new(),
+    }
 }
 
 /// Judges an object that is to be made. It has its defaults and its name already.

@@ -35,6 +35,14 @@ fn template(restart: &str) -> Value {
 }
 
 #[test]
+fn who_asks_a_job_for_what_is_not_done_is_warned() {
+    let job = json!({"spec": {"backoffLimitPerIndex": 1, "backoffLimit": 2}});
+    let expected = ["spec.backoffLimitPerIndex is stored, but nothing acts on it yet"];
+    assert_eq!(super::warnings(&kinds::JOB, &job), expected);
+    assert_eq!(super::warnings(&kinds::DEPLOYMENT, &job), [""; 0]);
+}
+
+#[test]
 fn jobs_are_judged_in_upstreams_words() {
     let never = template("Never");
     assert_eq!(faults(&kinds::JOB, json!({"spec": {"template": never}})), Vec::<String>::new());
